@@ -1,0 +1,5 @@
+//! The first program: greets.
+
+fn main() {
+    println!("Hello from Osier");
+}

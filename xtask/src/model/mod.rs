@@ -1,0 +1,9 @@
+//! The words of Osier as types: values without I/O, shared by every stage.
+
+mod arch;
+mod layout;
+mod name;
+
+pub use arch::Arch;
+pub use layout::Layout;
+pub use name::{Mode, Name, NameError};
