@@ -2,7 +2,27 @@
 //! config → plan → compile → link → relocate → pack → image → run.
 #![forbid(unsafe_code)]
 
+mod cli;
+mod cmd;
 mod config;
+mod context;
+mod error;
+mod exec;
 mod model;
+mod plan;
+mod report;
 
-fn main() {}
+use clap::Parser as _;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cli = cli::Cli::parse();
+    let ended = context::Context::gather(&cli.global).and_then(|cx| cli.command.run(&cx));
+    match ended {
+        Ok(status) => ExitCode::from(status.0),
+        Err(error) => {
+            eprint!("{}", error::render(&error));
+            ExitCode::from(error::status(&error))
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! The only place with side effects: cargo, lld, file writes, QEMU.

@@ -1,0 +1,1 @@
+//! Pure: request + workspace + host → a plan that can be printed. Nothing here reads a file.
