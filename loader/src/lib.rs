@@ -1,1 +1,20 @@
+//! The kernel of Osier.
+//!
+//! One address space and two privilege levels: the app runs unprivileged in the low half,
+//! the kernel (its image and a direct map of all RAM) in the high half. Every entry path
+//! fills one [`bootinfo::BootInfo`]; nothing after it knows the boot protocol.
+//!
+//! What needs the hardware stands behind `cfg(target_os = "none")`; everything that decides
+//! is plain code that also compiles and is tested on the host.
 #![no_std]
+
+#[cfg(test)]
+extern crate std;
+
+extern crate alloc;
+
+pub mod bootinfo;
+pub mod mm;
+
+#[cfg(target_os = "none")]
+pub mod arch;

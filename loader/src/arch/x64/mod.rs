@@ -1,0 +1,1 @@
+//! See `arch` for the contract.

@@ -1,0 +1,5 @@
+//! Memory: frames, page tables, the kernel heap, address spaces, access to user memory.
+
+mod addr;
+
+pub use addr::{PAGE_SIZE, PhysAddr, PhysRange, VirtAddr};
