@@ -14,6 +14,7 @@ extern crate std;
 extern crate alloc;
 
 pub mod bootinfo;
+pub mod exec;
 pub mod mm;
 
 #[cfg(target_os = "none")]
