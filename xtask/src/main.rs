@@ -8,6 +8,7 @@ mod config;
 mod context;
 mod error;
 mod exec;
+mod link;
 mod model;
 mod plan;
 mod report;

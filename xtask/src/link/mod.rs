@@ -1,0 +1,12 @@
+//! From the compiled static library to a kernel at its place: linker arguments, the
+//! system-call table, relocation, the check of the result, stripping, the size ledger.
+//!
+//! Everything here is a function from values and bytes to values and bytes; running the
+//! linker and moving files is `exec`'s. ELF files are input like any other: malformed
+//! bytes end in an error, never in a panic.
+
+mod lld;
+mod syscalls;
+
+pub use lld::{LinkInputs, lld_args};
+pub use syscalls::{SyscallTableError, syscall_object, syscalls_defined};

@@ -1,0 +1,232 @@
+//! The system-call table: an object file whose one array the kernel's entry code indexes
+//! by Linux's call number. A kernel has the calls whose symbols its archive defines.
+
+use crate::model::Arch;
+use linux_abi::{SYMBOL_PREFIX, SYSCALLS, Syscall};
+use object::read::archive::ArchiveFile;
+use object::write::{Object, Relocation, Symbol, SymbolFlags, SymbolId, SymbolSection};
+use object::{
+    Architecture, BinaryFormat, Endianness, RelocationEncoding, RelocationFlags, RelocationKind,
+    SectionKind, SymbolKind, SymbolScope,
+};
+use std::collections::BTreeSet;
+use std::fmt;
+
+/// Name of the array of 8-byte code addresses, 0 where the kernel lacks the call.
+pub const TABLE_SYMBOL: &str = "OSIER_SYSCALL_TABLE";
+/// Name of the `u64` that holds the array's length.
+pub const COUNT_SYMBOL: &str = "OSIER_SYSCALL_COUNT";
+
+/// Why no system-call table can be made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SyscallTableError {
+    /// The static library cannot be read; the text says why.
+    Archive(String),
+    /// The static library has no symbol index.
+    NoIndex,
+    /// Functions named `sys_…` after no call of Linux.
+    Unknown(Vec<String>),
+    /// The object file cannot be written; the text says why.
+    Object(String),
+}
+
+impl fmt::Display for SyscallTableError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Archive(why) => write!(f, "the kernel's static library cannot be read: {why}"),
+            Self::NoIndex => f.write_str("the kernel's static library has no symbol index"),
+            Self::Unknown(names) => write!(
+                f,
+                "the kernel defines {}, but Linux has no such system call; \
+                 the names are those of formats/linux-abi",
+                names.join(", ")
+            ),
+            Self::Object(why) => write!(f, "the system-call table cannot be written: {why}"),
+        }
+    }
+}
+
+impl std::error::Error for SyscallTableError {}
+
+/// The names (without `sys_`) of the system calls that a static library defines, as its
+/// symbol index says.
+///
+/// # Errors
+/// When `archive` is no archive with an index, or defines a `sys_` symbol after which
+/// Linux has no call on any arch.
+pub fn syscalls_defined(archive: &[u8]) -> Result<BTreeSet<&'static str>, SyscallTableError> {
+    let broken = |e: object::read::Error| SyscallTableError::Archive(e.to_string());
+    let file = ArchiveFile::parse(archive).map_err(broken)?;
+    let symbols = file.symbols().map_err(broken)?.ok_or(SyscallTableError::NoIndex)?;
+    let (mut defined, mut unknown) = (BTreeSet::new(), BTreeSet::new());
+    for symbol in symbols {
+        let name = symbol.map_err(broken)?.name();
+        let Some(call) = name.strip_prefix(SYMBOL_PREFIX.as_bytes()) else { continue };
+        let call = String::from_utf8_lossy(call);
+        match linux_abi::by_name(&call) {
+            Some(known) => defined.insert(known.name),
+            None => unknown.insert(format!("{SYMBOL_PREFIX}{call}")),
+        };
+    }
+    if unknown.is_empty() {
+        Ok(defined)
+    } else {
+        Err(SyscallTableError::Unknown(unknown.into_iter().collect()))
+    }
+}
+
+/// The call's number on `arch`.
+fn number(call: &Syscall, arch: Arch) -> Option<u16> {
+    match arch {
+        Arch::X64 => call.x64,
+        Arch::Aarch64 => call.aarch64,
+    }
+}
+
+/// The relocatable object file that defines the table for the calls in `defined`: entry N
+/// is the address of the symbol `sys_<name>` of call N, and 0 where N is unassigned or its
+/// call is not in `defined`. The table ends after the highest number that `arch` assigns.
+///
+/// # Errors
+/// When the object cannot be written.
+pub fn syscall_object(arch: Arch, defined: &BTreeSet<&str>) -> Result<Vec<u8>, SyscallTableError> {
+    let failed = |e: object::write::Error| SyscallTableError::Object(e.to_string());
+    let machine = match arch {
+        Arch::X64 => Architecture::X86_64,
+        Arch::Aarch64 => Architecture::Aarch64,
+    };
+    let mut object = Object::new(BinaryFormat::Elf, machine, Endianness::Little);
+    let assigned = SYSCALLS.iter().filter_map(|s| Some((u64::from(number(s, arch)?), s.name)));
+    let count = assigned.clone().map(|(n, _)| n + 1).max().unwrap_or(0);
+    let size = count * 8;
+
+    let rodata = object.section_id(object::write::StandardSection::ReadOnlyData);
+    let at = object.append_section_data(rodata, &count.to_le_bytes(), 8);
+    define(&mut object, COUNT_SYMBOL, rodata, at, 8);
+
+    // Addresses are relocated, hence "relro": read-only once relocation is done.
+    let relro =
+        object.add_section(Vec::new(), b".data.rel.ro".to_vec(), SectionKind::ReadOnlyDataWithRel);
+    let zeros = vec![0; usize::try_from(size).unwrap_or(0)];
+    let start = object.append_section_data(relro, &zeros, 8);
+    define(&mut object, TABLE_SYMBOL, relro, start, size);
+    for (n, name) in assigned.filter(|(_, name)| defined.contains(name)) {
+        let symbol = undefined(&mut object, &format!("{SYMBOL_PREFIX}{name}"));
+        let relocation = Relocation {
+            offset: start + n * 8,
+            symbol,
+            addend: 0,
+            flags: RelocationFlags::Generic {
+                kind: RelocationKind::Absolute,
+                encoding: RelocationEncoding::Generic,
+                size: 64,
+            },
+        };
+        object.add_relocation(relro, relocation).map_err(failed)?;
+    }
+    object.write().map_err(failed)
+}
+
+fn define(
+    object: &mut Object<'_>,
+    name: &str,
+    section: object::write::SectionId,
+    value: u64,
+    size: u64,
+) {
+    object.add_symbol(Symbol {
+        name: name.as_bytes().to_vec(),
+        value,
+        size,
+        kind: SymbolKind::Data,
+        // Hidden: visible to the objects of this link, and to nothing outside.
+        scope: SymbolScope::Linkage,
+        weak: false,
+        section: SymbolSection::Section(section),
+        flags: SymbolFlags::None,
+    });
+}
+
+fn undefined(object: &mut Object<'_>, name: &str) -> SymbolId {
+    object.add_symbol(Symbol {
+        name: name.as_bytes().to_vec(),
+        value: 0,
+        size: 0,
+        kind: SymbolKind::Text,
+        scope: SymbolScope::Linkage,
+        weak: false,
+        section: SymbolSection::Undefined,
+        flags: SymbolFlags::None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use goblin::elf::Elf;
+
+    #[test]
+    fn the_table_has_each_call_at_its_number() {
+        for (arch, read, count) in [(Arch::X64, 0, 470), (Arch::Aarch64, 63, 470)] {
+            let bytes = syscall_object(arch, &BTreeSet::from(["read", "write"])).unwrap();
+            // goblin: a reader that shares no code with the writer.
+            let elf = Elf::parse(&bytes).unwrap();
+            let symbol = |name: &str| {
+                let s = elf.syms.iter().find(|s| elf.strtab.get_at(s.st_name) == Some(name));
+                s.unwrap_or_else(|| panic!("no {name}"))
+            };
+            let table = symbol(TABLE_SYMBOL);
+            assert_eq!(table.st_size, count * 8);
+            assert_eq!(table.st_value, 0);
+            let c = symbol(COUNT_SYMBOL);
+            let at = elf.section_headers[c.st_shndx].sh_offset as usize + c.st_value as usize;
+            assert_eq!(bytes[at..at + 8], count.to_le_bytes());
+            assert!(symbol("sys_read").is_import());
+            assert!(elf.syms.iter().all(|s| elf.strtab.get_at(s.st_name) != Some("sys_open")));
+            let relocs: Vec<_> = elf.shdr_relocs.iter().flat_map(|(_, r)| r.iter()).collect();
+            assert_eq!(relocs.len(), 2);
+            let of_read = relocs
+                .iter()
+                .find(|r| {
+                    let s = elf.syms.get(r.r_sym).unwrap();
+                    elf.strtab.get_at(s.st_name) == Some("sys_read")
+                })
+                .unwrap();
+            assert_eq!(of_read.r_offset, read * 8);
+        }
+    }
+
+    #[test]
+    fn the_same_calls_give_the_same_bytes() {
+        let calls = BTreeSet::from(["mmap", "exit_group"]);
+        assert_eq!(syscall_object(Arch::X64, &calls), syscall_object(Arch::X64, &calls));
+    }
+
+    #[test]
+    fn a_broken_archive_is_an_error() {
+        for bytes in [&b""[..], b"!<arch>\nxxxx", b"\x7fELF"] {
+            assert!(matches!(syscalls_defined(bytes), Err(SyscallTableError::Archive(_))));
+        }
+        assert_eq!(syscalls_defined(b"!<arch>\n"), Err(SyscallTableError::NoIndex));
+    }
+
+    /// An archive with only a GNU symbol index.
+    fn archive(symbols: &[&str]) -> Vec<u8> {
+        let mut body = (symbols.len() as u32).to_be_bytes().to_vec();
+        body.extend(symbols.iter().flat_map(|_| 0u32.to_be_bytes()));
+        body.extend(symbols.iter().flat_map(|s| [s.as_bytes(), b"\0"].concat()));
+        let head =
+            format!("!<arch>\n{:<16}{:<12}{:<6}{:<6}{:<8}{:<10}`\n", "/", 0, 0, 0, 0, body.len());
+        [head.into_bytes(), body].concat()
+    }
+
+    #[test]
+    fn the_index_names_the_calls() {
+        let bytes = archive(&["sys_write", "kmain", "sys_exit_group"]);
+        assert_eq!(syscalls_defined(&bytes), Ok(BTreeSet::from(["exit_group", "write"])));
+        let bytes = archive(&["sys_reed", "sys_read"]);
+        let e = syscalls_defined(&bytes).unwrap_err();
+        assert_eq!(e, SyscallTableError::Unknown(vec!["sys_reed".into()]));
+        assert!(e.to_string().contains("sys_reed, but Linux has no such system call"));
+    }
+}
