@@ -19,3 +19,5 @@ pub mod mm;
 
 #[cfg(target_os = "none")]
 pub mod arch;
+#[cfg(target_os = "none")]
+pub mod percpu;

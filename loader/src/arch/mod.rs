@@ -4,8 +4,11 @@
 //! The contract (exact signatures; every `fn` is safe to call unless it says otherwise):
 //!
 //! ```text
-//! // Boot: the entry code builds early tables (kernel image in the high half, identity map
-//! // for the switch), fills BootInfo, and calls crate::kmain(BootInfo) -> ! on the boot stack.
+//! // Boot: the entry code builds early tables (kernel image in the high half, the first stretch of RAM
+//! // at DIRECT_MAP, identity map for the switch), fills BootInfo, installs crate::percpu::BOOT_CPU as
+//! // this CPU's block and calls crate::kmain(BootInfo) -> ! on the boot stack, interrupts off.
+//! // kmain's order: cmdline → arch::cpu::init_boot_cpu → early consoles → mm::init (new root) → arch::clock::init
+//! // → arch::irq::init → threads → interrupts on → drivers' probe → root file system → process::start.
 //!
 //! pub const NAME: &str;                       "x86_64" | "aarch64" (uname -m)
 //! pub const KERNEL_VIRT_OFFSET …              not a constant: mm::layout computes it from PC-relative symbols
@@ -16,12 +19,19 @@
 //!             returns with them on); halt() -> !; set_thread_pointer…(see context)
 //!             init_boot_cpu(&BootInfo)        GDT/TSS/IDT or vectors, per-CPU base, SMEP/SMAP/UMIP or PAN
 //! mod percpu: current() -> &'static PerCpu    generic struct crate::percpu::PerCpu, found through GS / TPIDR_EL1
+//!             install(&'static PerCpu)        makes it this CPU's
+//!             ArchPerCpu { const new() }      the arch's own part, first field (offset 0) of PerCpu: what entry code finds by
+//!                                             fixed offsets (self pointer, kernel stack top, scratch)
 //! mod clock:  init(&BootInfo) -> u64 (Hz of counter()); counter() -> u64 (monotonic);
 //!             set_oneshot(delta_ns: u64); stop_oneshot();   fires crate::time::timer_interrupt()
 //!             wall_clock_s() -> Option<u64>   RTC / PL031 / none
 //! mod irq:    init(&BootInfo); enable(IrqLine, Trigger) -> driver_api::Result<()>; disable(IrqLine);
 //!             the arch's vector code calls crate::irq::dispatch(IrqLine) and does EOI itself
-//! mod paging: PTE encoding for the generic walker mm::table (impl mm::table::PteFormat), plus
+//! mod paging: PTE encoding for the generic walker mm::table: struct Format (impl mm::table::PteFormat), plus
+//!             early_mapped() -> PhysRange     what the early tables show, writable, at DIRECT_MAP (x64: 0..4 GiB; aarch64: the GiB
+//!                                             of the kernel image, say): mm::init carves its first tables from it
+//!             early_device(page: PhysAddr) -> Option<VirtAddr>   maps one 4 KiB page of registers, uncached, in the early tables
+//!                                             at the next free page of mm::layout::EARLY_DEVICE; mm::init maps it there again
 //!             activate_kernel(root: PhysAddr); activate_user(root: PhysAddr, asid: u16); flush_page(VirtAddr); flush_all()
 //! mod trap:   #[repr(C)] TrapFrame with syscall_number() -> usize, syscall_args() -> [usize; 6], set_syscall_result(isize),
 //!             pc(), sp(), set_pc(), set_sp(), set_arg(n, usize), set_tls(), is_user(), frame_pointer(), registers() -> iterator of
@@ -36,7 +46,8 @@
 //!             all by a fix-up table, all refuse addresses ≥ USER_END
 //! mod power:  off(&BootInfo) -> never returns if it works; exit_channel(bytes) (see crate::end)
 //! mod random: hardware() -> Option<u64>       RDRAND / RNDR
-//! mod backtrace: frames from (pc, fp) within kernel stacks, bounded, never faulting
+//! mod backtrace: here() -> (pc, fp); walk(fp: usize, within: Range<usize>, each: &mut dyn FnMut(usize)): calls `each` with every
+//!             return address of the frame-pointer chain that stays inside the stack `within`, bounded, never faulting
 //! mod platform: find_device(compatible, index, out: &mut [Resource]) -> Option<usize>   (ACPI/convention on x64, DTB on aarch64)
 //!
 //! What an arch calls:

@@ -1,5 +1,7 @@
 //! Memory: frames, page tables, the kernel heap, address spaces, access to user memory.
 
 mod addr;
+pub mod layout;
+pub mod table;
 
 pub use addr::{PAGE_SIZE, PhysAddr, PhysRange, VirtAddr};

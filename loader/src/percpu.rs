@@ -1,0 +1,59 @@
+//! What each CPU has of its own.
+//!
+//! The block of the CPU that runs is found through a register (`arch::percpu::current`).
+//! Its fields are atomics or locked, because other CPUs may look (cross-CPU wake-ups); only
+//! the CPU itself writes the counters.
+
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+
+use driver_api::sync::IrqGuard;
+
+use crate::arch;
+
+/// One CPU's block.
+#[repr(C)]
+pub struct PerCpu {
+    /// The arch's part. First, so that entry code reaches it at fixed offsets.
+    pub arch: arch::percpu::ArchPerCpu,
+    /// Index of the CPU: 0 is the one that booted.
+    pub index: AtomicUsize,
+    /// How many reasons there are not to preempt the thread that runs.
+    pub preempt_off: AtomicU32,
+    /// Depth of hard interrupt handlers: nothing may sleep while it is not 0.
+    pub in_interrupt: AtomicU32,
+    /// A better thread is runnable: switch as soon as preemption is allowed.
+    pub resched: AtomicBool,
+    /// Scheduler state.
+    pub sched: crate::thread::CpuSched,
+}
+
+impl PerCpu {
+    /// The block of CPU `index`, nothing running yet.
+    #[must_use]
+    pub const fn new(index: usize) -> Self {
+        Self {
+            arch: arch::percpu::ArchPerCpu::new(),
+            index: AtomicUsize::new(index),
+            preempt_off: AtomicU32::new(0),
+            in_interrupt: AtomicU32::new(0),
+            resched: AtomicBool::new(false),
+            sched: crate::thread::CpuSched::new(),
+        }
+    }
+}
+
+/// The block of the CPU that booted. The arch's entry code installs it.
+pub static BOOT_CPU: PerCpu = PerCpu::new(0);
+
+/// Calls `f` with the block of the CPU that runs; interrupts are off meanwhile, so that the
+/// thread stays on it.
+pub fn with<R>(f: impl FnOnce(&'static PerCpu) -> R) -> R {
+    let _irq = IrqGuard::new();
+    f(arch::percpu::current())
+}
+
+/// Whether a hard interrupt handler runs on this CPU.
+#[must_use]
+pub fn in_interrupt() -> bool {
+    with(|cpu| cpu.in_interrupt.load(Ordering::Relaxed) != 0)
+}
