@@ -78,7 +78,7 @@ pub struct BuildFlags {
 /// The commands. One line here, one in [`Command::run`], one file in `cmd/`.
 #[derive(clap::Subcommand, Debug)]
 pub enum Command {
-    // (none has landed yet)
+    Doctor(crate::cmd::doctor::Doctor),
 }
 
 impl Command {
@@ -87,7 +87,9 @@ impl Command {
     /// # Errors
     /// What `error.rs` says: a `Refusal` in the chain for a wrong request, others for a
     /// failed build or test.
-    pub fn run(self, _cx: &Context) -> anyhow::Result<Status> {
-        match self {}
+    pub fn run(self, cx: &Context) -> anyhow::Result<Status> {
+        match self {
+            Command::Doctor(doctor) => doctor.run(cx),
+        }
     }
 }

@@ -12,11 +12,16 @@ mod link;
 mod model;
 mod plan;
 mod report;
+mod run;
+mod setup;
 
 use clap::Parser as _;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    if let Some(ended) = exec::supervise::guard() {
+        return ended;
+    }
     let cli = cli::Cli::parse();
     let ended = context::Context::gather(&cli.global).and_then(|cx| cli.command.run(&cx));
     match ended {

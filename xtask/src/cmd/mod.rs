@@ -1,1 +1,3 @@
 //! One thin file a command: gather → plan → exec → report.
+
+pub mod doctor;

@@ -13,6 +13,7 @@
 //!   stamps/                 the inputs that each artifact was made from
 //!   log/                    a log per run
 //!   cache/                  answers worth keeping (does KVM work here?)
+//!   run/<pid>-<n>/          private links to what a running VM opens
 //!   <arch>-<mode>-<profile>/<image>/   the artifacts of an image
 //! ```
 
@@ -85,6 +86,12 @@ impl Layout {
     #[must_use]
     pub fn cache(&self) -> Utf8PathBuf {
         self.root.join("cache")
+    }
+
+    /// The folders of running virtual machines, one each.
+    #[must_use]
+    pub fn run(&self) -> Utf8PathBuf {
+        self.root.join("run")
     }
 
     /// The file whose lock serialises builds in this directory.
