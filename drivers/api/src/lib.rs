@@ -9,6 +9,8 @@
 //! On the host the same crates compile and their tests run against fakes of [`Kernel`].
 #![no_std]
 
+extern crate alloc;
+
 mod console;
 mod error;
 mod io;
@@ -16,6 +18,7 @@ pub mod irq;
 mod kernel;
 mod registry;
 pub mod sync;
+pub mod vfs;
 
 pub use console::{Console, ConsoleInput};
 pub use error::{Error, Result};

@@ -1,0 +1,16 @@
+//! Files: names, mounts, open files, descriptors, and the file systems in the kernel itself.
+//!
+//! - [`dentry`]: names and mounts; [`walk`]: from a path to a [`Path`]; [`access`]: who may.
+//! - [`ramfs`]: the root file system in RAM, filled from a bootfs.
+//! - [`file`]: open files; [`table`]: descriptors.
+//! - [`devfs`]: `/dev`; [`tty`]: the console's line discipline.
+//!
+//! Errors are `driver_api::Error`; only `crate::syscall` knows an errno.
+
+pub mod access;
+pub mod dentry;
+pub mod ramfs;
+pub mod walk;
+
+pub use access::Credentials;
+pub use dentry::{Dentry, Mount, MountTable, Path};
