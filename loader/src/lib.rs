@@ -15,7 +15,9 @@ extern crate alloc;
 
 pub mod bootinfo;
 pub mod exec;
+pub mod fs;
 pub mod mm;
+pub mod sync;
 
 #[cfg(target_os = "none")]
 pub mod arch;

@@ -1,0 +1,607 @@
+//! A file system in RAM: the root, filled from a bootfs and writable from then on.
+//!
+//! Files of the bootfs keep lying in the image (`Content::Resident`) and are mapped from
+//! there; the first write moves one to pages of its own.
+
+use crate::mm::PAGE_SIZE;
+use crate::sync::Mutex;
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::any::Any;
+use core::sync::atomic::{AtomicU64, Ordering};
+use driver_api::vfs::{
+    DeviceNumber, DirEntry, FileType, FsStat, Inode, Metadata, NewInode, RenameMode, SetMetadata,
+    Timestamp,
+};
+use driver_api::{Error, Result};
+
+/// `TMPFS_MAGIC` (`include/uapi/linux/magic.h`): what programs know such a file system by.
+const MAGIC: u64 = 0x0102_1994;
+/// Largest file: what a signed 64-bit offset can reach (`MAX_LFS_FILESIZE` of Linux).
+const MAX_SIZE: u64 = i64::MAX as u64;
+
+type Page = Box<[u8; PAGE_SIZE]>;
+
+/// What all inodes of a file system share.
+struct Shared {
+    next_ino: AtomicU64,
+}
+
+/// A file system in RAM.
+pub struct RamFs {
+    root: Arc<Node>,
+}
+
+/// An inode.
+pub struct Node {
+    ino: u64,
+    kind: FileType,
+    device: DeviceNumber,
+    shared: Arc<Shared>,
+    state: Mutex<State>,
+}
+
+struct State {
+    mode: u16,
+    uid: u32,
+    gid: u32,
+    nlink: u32,
+    atime: Timestamp,
+    mtime: Timestamp,
+    ctime: Timestamp,
+    body: Body,
+}
+
+enum Body {
+    Directory(Directory),
+    File(Content),
+    Symlink(Box<[u8]>),
+    /// Devices, pipes, sockets: what they are is not here.
+    Special,
+}
+
+enum Content {
+    /// In memory that is there for ever and does not change.
+    Resident(&'static [u8]),
+    /// Pages of its own; those that are missing are holes.
+    Pages { size: u64, pages: BTreeMap<u64, Page> },
+}
+
+/// Names in the order in which they came, for `read_dir`, and sorted, for lookups.
+#[derive(Default)]
+struct Directory {
+    /// Ascending by cursor.
+    entries: Vec<Entry>,
+    by_name: BTreeMap<Box<[u8]>, u64>,
+    last_cursor: u64,
+}
+
+struct Entry {
+    cursor: u64,
+    name: Box<[u8]>,
+    node: Arc<Node>,
+}
+
+impl Directory {
+    fn at(&self, cursor: u64) -> Option<usize> {
+        self.entries.binary_search_by_key(&cursor, |e| e.cursor).ok()
+    }
+
+    fn get(&self, name: &[u8]) -> Option<&Arc<Node>> {
+        let at = self.at(*self.by_name.get(name)?)?;
+        Some(&self.entries.get(at)?.node)
+    }
+
+    fn insert(&mut self, name: &[u8], node: Arc<Node>) -> Result<()> {
+        self.entries.try_reserve(1).map_err(|_| Error::NoMemory)?;
+        self.last_cursor += 1;
+        self.by_name.insert(name.into(), self.last_cursor);
+        self.entries.push(Entry { cursor: self.last_cursor, name: name.into(), node });
+        Ok(())
+    }
+
+    fn remove(&mut self, name: &[u8]) -> Option<Arc<Node>> {
+        let at = self.by_name.remove(name).and_then(|cursor| self.at(cursor))?;
+        Some(self.entries.remove(at).node)
+    }
+
+    /// Puts `node` where another is; the place among the entries stays.
+    fn replace(&mut self, name: &[u8], node: Arc<Node>) -> Option<Arc<Node>> {
+        let at = self.by_name.get(name).and_then(|&cursor| self.at(cursor))?;
+        Some(core::mem::replace(&mut self.entries.get_mut(at)?.node, node))
+    }
+}
+
+impl Content {
+    fn size(&self) -> u64 {
+        match self {
+            Self::Resident(bytes) => bytes.len() as u64,
+            Self::Pages { size, .. } => *size,
+        }
+    }
+
+    fn read(&self, offset: u64, buf: &mut [u8]) -> usize {
+        let left = self.size().saturating_sub(offset);
+        let n = usize::try_from(left).unwrap_or(usize::MAX).min(buf.len());
+        let Some(buf) = buf.get_mut(..n) else { return 0 };
+        match self {
+            Self::Resident(bytes) => {
+                if let Some(from) = bytes.get(offset as usize..offset as usize + n) {
+                    buf.copy_from_slice(from);
+                }
+            }
+            Self::Pages { pages, .. } => {
+                for (page, within, part) in parts(offset, n) {
+                    let Some(to) = buf.get_mut(part) else { continue };
+                    match pages.get(&page).and_then(|p| p.get(within..within + to.len())) {
+                        Some(from) => to.copy_from_slice(from),
+                        None => to.fill(0),
+                    }
+                }
+            }
+        }
+        n
+    }
+
+    /// Its pages and size, copied out of the image where they still lie there.
+    fn own(&mut self) -> Result<(&mut BTreeMap<u64, Page>, &mut u64)> {
+        if let Self::Resident(bytes) = *self {
+            let mut pages = BTreeMap::new();
+            for (i, chunk) in bytes.chunks(PAGE_SIZE).enumerate() {
+                let mut page = new_page()?;
+                if let Some(to) = page.get_mut(..chunk.len()) {
+                    to.copy_from_slice(chunk);
+                }
+                pages.insert(i as u64, page);
+            }
+            *self = Self::Pages { size: bytes.len() as u64, pages };
+        }
+        match self {
+            Self::Pages { size, pages } => Ok((pages, size)),
+            Self::Resident(_) => Err(Error::Io),
+        }
+    }
+
+    fn write(&mut self, offset: u64, buf: &[u8]) -> Result<usize> {
+        let end = offset
+            .checked_add(buf.len() as u64)
+            .filter(|&end| end <= MAX_SIZE)
+            .ok_or(Error::FileTooLarge)?;
+        let (pages, size) = self.own()?;
+        let mut done = 0;
+        for (page, within, part) in parts(offset, buf.len()) {
+            let Some(from) = buf.get(part) else { break };
+            if !pages.contains_key(&page) {
+                match new_page() {
+                    Ok(new) => {
+                        pages.insert(page, new);
+                    }
+                    Err(_) if done > 0 => break,
+                    Err(_) => return Err(Error::NoSpace),
+                }
+            }
+            if let Some(to) = pages.get_mut(&page).and_then(|p| p.get_mut(within..within + from.len()))
+            {
+                to.copy_from_slice(from);
+            }
+            done += from.len();
+        }
+        *size = (*size).max(end - (buf.len() - done) as u64);
+        Ok(done)
+    }
+
+    fn truncate(&mut self, new: u64) -> Result<()> {
+        if new > MAX_SIZE {
+            return Err(Error::FileTooLarge);
+        }
+        if new == 0 {
+            *self = Self::Pages { size: 0, pages: BTreeMap::new() };
+            return Ok(());
+        }
+        if new == self.size() {
+            return Ok(());
+        }
+        let (pages, size) = self.own()?;
+        if new < *size {
+            let first_gone = new.div_ceil(PAGE_SIZE as u64);
+            drop(pages.split_off(&first_gone));
+            // What grows back later reads as zeroes.
+            let within = (new % PAGE_SIZE as u64) as usize;
+            if within > 0
+                && let Some(tail) =
+                    pages.get_mut(&(first_gone - 1)).and_then(|page| page.get_mut(within..))
+            {
+                tail.fill(0);
+            }
+        }
+        *size = new;
+        Ok(())
+    }
+}
+
+fn new_page() -> Result<Page> {
+    // Through a Vec, for only it can say that there is no memory.
+    let mut bytes = Vec::new();
+    bytes.try_reserve_exact(PAGE_SIZE).map_err(|_| Error::NoMemory)?;
+    bytes.resize(PAGE_SIZE, 0);
+    bytes.into_boxed_slice().try_into().map_err(|_| Error::NoMemory)
+}
+
+/// Cuts `len` bytes at `offset` at the pages' edges: page, offset within it, range of the
+/// caller's buffer.
+fn parts(offset: u64, len: usize) -> impl Iterator<Item = (u64, usize, core::ops::Range<usize>)> {
+    let mut done = 0;
+    core::iter::from_fn(move || {
+        if done == len {
+            return None;
+        }
+        let at = offset + done as u64;
+        let within = (at % PAGE_SIZE as u64) as usize;
+        let n = (PAGE_SIZE - within).min(len - done);
+        let part = (at / PAGE_SIZE as u64, within, done..done + n);
+        done += n;
+        Some(part)
+    })
+}
+
+impl RamFs {
+    /// An empty file system; its root directory has `mode` and belongs to root.
+    #[must_use]
+    pub fn new(mode: u16, now: Timestamp) -> Self {
+        let shared = Arc::new(Shared { next_ino: AtomicU64::new(1) });
+        let new = NewInode {
+            kind: FileType::Directory,
+            mode,
+            uid: 0,
+            gid: 0,
+            device: DeviceNumber::default(),
+            target: &[],
+            now,
+        };
+        Self { root: Node::new(&shared, &new) }
+    }
+
+    /// The root directory.
+    #[must_use]
+    pub fn root(&self) -> Arc<dyn Inode> {
+        self.root.clone()
+    }
+
+    /// The root directory as what it is, to fill it at boot.
+    #[must_use]
+    pub fn root_node(&self) -> &Arc<Node> {
+        &self.root
+    }
+}
+
+impl Node {
+    fn new(shared: &Arc<Shared>, new: &NewInode<'_>) -> Arc<Self> {
+        let body = match new.kind {
+            FileType::Directory => Body::Directory(Directory::default()),
+            FileType::Regular => Body::File(Content::Resident(&[])),
+            FileType::Symlink => Body::Symlink(new.target.into()),
+            _ => Body::Special,
+        };
+        Arc::new(Self {
+            ino: shared.next_ino.fetch_add(1, Ordering::Relaxed),
+            kind: new.kind,
+            device: new.device,
+            shared: shared.clone(),
+            state: Mutex::new(State {
+                mode: new.mode & 0o7777,
+                uid: new.uid,
+                gid: new.gid,
+                nlink: if new.kind == FileType::Directory { 2 } else { 1 },
+                atime: new.now,
+                mtime: new.now,
+                ctime: new.now,
+                body,
+            }),
+        })
+    }
+
+    /// Makes a node under a free name.
+    ///
+    /// # Errors
+    /// `NotDirectory`, `Exists`, `NotFound` when the directory itself was removed,
+    /// `NoMemory`.
+    pub fn add(&self, name: &[u8], new: &NewInode<'_>) -> Result<Arc<Node>> {
+        let mut state = self.state.lock();
+        let State { body: Body::Directory(dir), nlink, mtime, ctime, .. } = &mut *state else {
+            return Err(Error::NotDirectory);
+        };
+        if *nlink == 0 {
+            return Err(Error::NotFound);
+        }
+        if dir.by_name.contains_key(name) {
+            return Err(Error::Exists);
+        }
+        let node = Node::new(&self.shared, new);
+        dir.insert(name, node.clone())?;
+        *nlink += u32::from(new.kind == FileType::Directory);
+        *mtime = new.now;
+        *ctime = new.now;
+        Ok(node)
+    }
+
+    /// Makes `bytes` the contents of a file, without a copy: page-aligned memory that is
+    /// there for ever, does not change, and is zero up to the end of its last page.
+    pub fn set_resident(&self, bytes: &'static [u8]) {
+        if let Body::File(content) = &mut self.state.lock().body {
+            *content = Content::Resident(bytes);
+        }
+    }
+
+    /// The node called `name` in this directory.
+    ///
+    /// # Errors
+    /// `NotFound`, `NotDirectory`.
+    pub fn get(&self, name: &[u8]) -> Result<Arc<Node>> {
+        match &self.state.lock().body {
+            Body::Directory(dir) => dir.get(name).cloned().ok_or(Error::NotFound),
+            _ => Err(Error::NotDirectory),
+        }
+    }
+
+    fn is_empty_directory(&self) -> bool {
+        match &self.state.lock().body {
+            Body::Directory(dir) => dir.entries.is_empty(),
+            _ => true,
+        }
+    }
+
+    /// One name less. A directory has none left then.
+    fn lose_name(&self, now: Timestamp) {
+        let mut state = self.state.lock();
+        state.nlink = match self.kind {
+            FileType::Directory => 0,
+            _ => state.nlink.saturating_sub(1),
+        };
+        state.ctime = now;
+    }
+
+    fn check_may_replace(&self, by: &Node) -> Result<()> {
+        match (self.kind == FileType::Directory, by.kind == FileType::Directory) {
+            (true, false) => Err(Error::IsDirectory),
+            (false, true) => Err(Error::NotDirectory),
+            (true, true) if !self.is_empty_directory() => Err(Error::NotEmpty),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn own(inode: &Arc<dyn Inode>) -> Result<Arc<Node>> {
+    let any: Arc<dyn Any + Send + Sync> = inode.clone();
+    any.downcast::<Node>().map_err(|_| Error::CrossDevice)
+}
+
+fn count_dir(delta_from: &mut u32, is_dir: bool, up: bool) {
+    if is_dir {
+        *delta_from = if up { *delta_from + 1 } else { delta_from.saturating_sub(1) };
+    }
+}
+
+impl Inode for Node {
+    fn metadata(&self) -> Metadata {
+        let state = self.state.lock();
+        let size = match &state.body {
+            Body::File(content) => content.size(),
+            Body::Symlink(target) => target.len() as u64,
+            Body::Directory(dir) => dir.entries.len() as u64,
+            Body::Special => 0,
+        };
+        let blocks = match &state.body {
+            Body::File(Content::Pages { pages, .. }) => (pages.len() * PAGE_SIZE / 512) as u64,
+            Body::File(Content::Resident(bytes)) => bytes.len().div_ceil(512) as u64,
+            _ => 0,
+        };
+        Metadata {
+            ino: self.ino,
+            kind: self.kind,
+            mode: state.mode,
+            uid: state.uid,
+            gid: state.gid,
+            nlink: state.nlink,
+            size,
+            blocks,
+            block_size: PAGE_SIZE as u32,
+            device: self.device,
+            atime: state.atime,
+            mtime: state.mtime,
+            ctime: state.ctime,
+        }
+    }
+
+    fn set_metadata(&self, change: &SetMetadata) -> Result<()> {
+        let mut state = self.state.lock();
+        state.mode = change.mode.unwrap_or(state.mode) & 0o7777;
+        state.uid = change.uid.unwrap_or(state.uid);
+        state.gid = change.gid.unwrap_or(state.gid);
+        state.atime = change.atime.unwrap_or(state.atime);
+        state.mtime = change.mtime.unwrap_or(state.mtime);
+        state.ctime = change.now;
+        Ok(())
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<usize> {
+        match &self.state.lock().body {
+            Body::File(content) => Ok(content.read(offset, buf)),
+            Body::Directory(_) => Err(Error::IsDirectory),
+            _ => Err(Error::Invalid),
+        }
+    }
+
+    fn write_at(&self, offset: u64, buf: &[u8]) -> Result<usize> {
+        match &mut self.state.lock().body {
+            Body::File(content) => content.write(offset, buf),
+            Body::Directory(_) => Err(Error::IsDirectory),
+            _ => Err(Error::Invalid),
+        }
+    }
+
+    fn truncate(&self, size: u64) -> Result<()> {
+        match &mut self.state.lock().body {
+            Body::File(content) => content.truncate(size),
+            Body::Directory(_) => Err(Error::IsDirectory),
+            _ => Err(Error::Invalid),
+        }
+    }
+
+    fn resident(&self) -> Option<&'static [u8]> {
+        match &self.state.lock().body {
+            Body::File(Content::Resident(bytes)) => Some(bytes),
+            _ => None,
+        }
+    }
+
+    fn lookup(&self, name: &[u8]) -> Result<Arc<dyn Inode>> {
+        Ok(self.get(name)?)
+    }
+
+    fn read_dir(&self, cursor: u64, emit: &mut dyn FnMut(&DirEntry<'_>) -> bool) -> Result<()> {
+        let state = self.state.lock();
+        let Body::Directory(dir) = &state.body else { return Err(Error::NotDirectory) };
+        let first = dir.entries.partition_point(|e| e.cursor <= cursor);
+        for e in dir.entries.get(first..).unwrap_or(&[]) {
+            let entry =
+                DirEntry { name: &e.name, ino: e.node.ino, kind: e.node.kind, next: e.cursor };
+            if !emit(&entry) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn create(&self, name: &[u8], new: &NewInode<'_>) -> Result<Arc<dyn Inode>> {
+        Ok(self.add(name, new)?)
+    }
+
+    fn link(&self, name: &[u8], inode: &Arc<dyn Inode>, now: Timestamp) -> Result<()> {
+        let node = own(inode)?;
+        if node.kind == FileType::Directory {
+            return Err(Error::NotPermitted);
+        }
+        let mut state = self.state.lock();
+        let State { body: Body::Directory(dir), nlink, mtime, ctime, .. } = &mut *state else {
+            return Err(Error::NotDirectory);
+        };
+        if *nlink == 0 {
+            return Err(Error::NotFound);
+        }
+        if dir.by_name.contains_key(name) {
+            return Err(Error::Exists);
+        }
+        {
+            let mut target = node.state.lock();
+            target.nlink = target.nlink.checked_add(1).ok_or(Error::TooManyLinks)?;
+            target.ctime = now;
+        }
+        dir.insert(name, node)?;
+        *mtime = now;
+        *ctime = now;
+        Ok(())
+    }
+
+    fn unlink(&self, name: &[u8], directory: bool, now: Timestamp) -> Result<()> {
+        let mut state = self.state.lock();
+        let State { body: Body::Directory(dir), nlink, mtime, ctime, .. } = &mut *state else {
+            return Err(Error::NotDirectory);
+        };
+        let node = dir.get(name).ok_or(Error::NotFound)?;
+        match (node.kind == FileType::Directory, directory) {
+            (true, false) => return Err(Error::IsDirectory),
+            (false, true) => return Err(Error::NotDirectory),
+            (true, true) if !node.is_empty_directory() => return Err(Error::NotEmpty),
+            _ => {}
+        }
+        if let Some(node) = dir.remove(name) {
+            count_dir(nlink, directory, false);
+            *mtime = now;
+            *ctime = now;
+            drop(state);
+            node.lose_name(now);
+        }
+        Ok(())
+    }
+
+    fn rename(
+        &self,
+        name: &[u8],
+        to: &Arc<dyn Inode>,
+        to_name: &[u8],
+        mode: RenameMode,
+        now: Timestamp,
+    ) -> Result<()> {
+        let to = own(to)?;
+        let source = self.get(name)?;
+        let target = match to.get(to_name) {
+            Ok(target) => Some(target),
+            Err(Error::NotFound) => None,
+            Err(other) => return Err(other),
+        };
+        match (&target, mode) {
+            (Some(_), RenameMode::NoReplace) => return Err(Error::Exists),
+            (None, RenameMode::Exchange) => return Err(Error::NotFound),
+            (Some(target), RenameMode::Replace) => target.check_may_replace(&source)?,
+            _ => {}
+        }
+        let source_is_dir = source.kind == FileType::Directory;
+        let target_is_dir = target.as_ref().is_some_and(|t| t.kind == FileType::Directory);
+
+        // The kernel serialises renames and holds both directories: taking one lock after
+        // the other shows nobody a half-done state that a lookup could reach.
+        let mut first = self.state.lock();
+        if let Body::Directory(dir) = &mut first.body {
+            match (&target, mode) {
+                (Some(target), RenameMode::Exchange) => {
+                    dir.replace(name, target.clone());
+                }
+                _ => {
+                    dir.remove(name);
+                }
+            }
+        }
+        count_dir(&mut first.nlink, source_is_dir, false);
+        count_dir(&mut first.nlink, target_is_dir && mode == RenameMode::Exchange, true);
+        first.mtime = now;
+        first.ctime = now;
+        drop(first);
+
+        let mut second = to.state.lock();
+        if let Body::Directory(dir) = &mut second.body
+            && dir.replace(to_name, source.clone()).is_none()
+        {
+            dir.insert(to_name, source.clone())?;
+        }
+        count_dir(&mut second.nlink, target_is_dir, false);
+        count_dir(&mut second.nlink, source_is_dir, true);
+        second.mtime = now;
+        second.ctime = now;
+        drop(second);
+
+        source.state.lock().ctime = now;
+        if let Some(target) = target
+            && mode == RenameMode::Replace
+        {
+            target.lose_name(now);
+        }
+        Ok(())
+    }
+
+    fn read_link(&self) -> Result<Vec<u8>> {
+        match &self.state.lock().body {
+            Body::Symlink(target) => Ok(target.to_vec()),
+            _ => Err(Error::Invalid),
+        }
+    }
+
+    fn statfs(&self) -> FsStat {
+        FsStat { magic: MAGIC, block_size: PAGE_SIZE as u32, ..FsStat::default() }
+    }
+}
+
+#[cfg(test)]
+#[path = "ramfs_tests.rs"]
+mod tests;
