@@ -30,6 +30,32 @@ pub struct Sourced<T> {
     pub origin: Origin,
 }
 
+impl<T> Sourced<T> {
+    /// `value`, which came from `origin`.
+    pub fn new(value: T, origin: Origin) -> Self {
+        Self { value, origin }
+    }
+}
+
+impl std::fmt::Display for Origin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Origin::CommandLine(flag) => write!(f, "{flag} on the command line"),
+            Origin::Environment(name) => write!(f, "{name} in the environment"),
+            Origin::File { repo, path, line, column } if repo == OSIER => {
+                write!(f, "{path}:{line}:{column}")
+            }
+            Origin::File { repo, path, line, column } => {
+                write!(f, "{path}:{line}:{column} in `{repo}`")
+            }
+            Origin::Default => f.write_str("the default"),
+        }
+    }
+}
+
+/// The name of Osier's own repository.
+pub const OSIER: &str = "osier";
+
 /// A file of a repository. Plans hold these instead of absolute paths, so that the same
 /// sources in another folder give the same plan.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -63,6 +89,36 @@ pub struct Workspace {
     pub scenarios: BTreeMap<Name, Scenario>,
     /// Definitions that an earlier repository's definition of the same name hides.
     pub shadowed: Vec<Shadowed>,
+    /// What the files say to build when the command line and the environment do not.
+    pub settings: Settings,
+}
+
+impl Workspace {
+    /// The repository called `name`.
+    #[must_use]
+    pub fn repository(&self, name: &str) -> Option<&Repository> {
+        self.repositories.iter().find(|r| r.name == name)
+    }
+
+    /// Where `source` lies on this machine.
+    #[must_use]
+    pub fn absolute(&self, source: &SourcePath) -> Option<Utf8PathBuf> {
+        self.repository(&source.repo).map(|r| r.root.join(&source.path))
+    }
+}
+
+/// The layers of configuration below the command line and the environment:
+/// `<build-dir>/etc/build.toml` before `osier.toml` of the project.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Settings {
+    pub arch: Option<Sourced<Vec<Arch>>>,
+    pub mode: Option<Sourced<Vec<Mode>>>,
+    /// Profiles as a user writes them, with `+driver` and `~driver`.
+    pub profile: Option<Sourced<Vec<String>>>,
+    pub image: Option<Sourced<Vec<Name>>>,
+    pub machine: Option<Sourced<Name>>,
+    pub jobs: Option<Sourced<u32>>,
+    pub offline: Option<Sourced<bool>>,
 }
 
 /// A definition that was found and not taken.
@@ -160,6 +216,36 @@ pub struct Machine {
 #[serde(transparent)]
 pub struct MemorySize(pub u64);
 
+impl std::str::FromStr for MemorySize {
+    type Err = String;
+
+    fn from_str(s: &str) -> Result<Self, Self::Err> {
+        let shift = |unit| match unit {
+            b'K' => Some(10),
+            b'M' => Some(20),
+            b'G' => Some(30),
+            b'T' => Some(40),
+            _ => None,
+        };
+        let size = s.as_bytes().split_last().and_then(|(unit, _)| {
+            let digits = s.get(..s.len() - 1).filter(|d| d.bytes().all(|b| b.is_ascii_digit()))?;
+            let bytes = digits.parse::<u64>().ok()?.checked_mul(1 << shift(*unit)?)?;
+            (bytes > 0).then_some(Self(bytes))
+        });
+        size.ok_or_else(|| format!("`{s}` is no size: write a number and K, M, G or T, as in 64M"))
+    }
+}
+
+impl std::fmt::Display for MemorySize {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let units = [(40, 'T'), (30, 'G'), (20, 'M'), (10, 'K')];
+        match units.iter().find(|(s, _)| self.0 > 0 && self.0.trailing_zeros() >= *s) {
+            Some((shift, unit)) => write!(f, "{}{unit}", self.0 >> shift),
+            None => write!(f, "{}", self.0),
+        }
+    }
+}
+
 /// A driver crate and its `[package.metadata.driver]`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Driver {
@@ -174,6 +260,14 @@ pub struct Driver {
     pub conflicts: Vec<Name>,
     /// Where it can be built; all archs when the key is absent.
     pub arch: Vec<Arch>,
+}
+
+impl Driver {
+    /// Whether it satisfies a requirement of `role`: it fills the role, or is called so.
+    #[must_use]
+    pub fn fills(&self, role: &Name) -> bool {
+        self.name == *role || self.provides.contains(role)
+    }
 }
 
 /// An ordinary Linux program: a cargo package below `apps/`.

@@ -1,0 +1,121 @@
+//! `kernel-config/`: archs, profiles, machines; and a driver's own metadata.
+
+use super::leaf::{
+    Address, DebugInfo, Device, ElfMachine, Lto, OptLevel, RepoPath, Vmm,
+};
+use super::{Cpus, Format, List};
+use crate::config::decode::{Int, table};
+use crate::config::resolved::{MemorySize, ProfileStatus};
+use crate::model::{Arch, Name};
+
+table! {
+    /// An architecture: where its kernel lies, and the tools that make and run it.
+    pub struct RawArch, "an arch" {
+        /// The version of the file's format.
+        format: "format", Format, required;
+        /// ELF `e_machine` of kernels and apps.
+        elf_machine: "elf-machine", ElfMachine, required;
+        /// Physical address that the kernel is relocated for. `--kernel-base` moves it.
+        kernel_base: "kernel-base", Address, required;
+        /// Virtual address minus physical address of the kernel.
+        high_half: "high-half", Address, required;
+        /// rustc's target specification for kernels.
+        target: "target", RepoPath, required;
+        /// The linker script for kernels.
+        link_script: "link-script", RepoPath, required;
+        /// rustc's target triple for apps.
+        app_target: "app-target", String, required;
+        /// The QEMU program.
+        qemu: "qemu", String, required;
+        /// The image that is built when none is named.
+        default_image: "default-image", Name, required;
+        /// How each mode compiles kernels and apps.
+        mode: "mode", RawModes, required;
+    }
+}
+
+table! {
+    /// The settings of both modes.
+    pub struct RawModes, "the modes" {
+        /// Optimised.
+        release: "release", RawMode, required;
+        /// With debug assertions.
+        debug: "debug", RawMode, required;
+    }
+}
+
+table! {
+    /// How a mode compiles kernels and apps: the keys of a cargo profile.
+    pub struct RawMode, "a mode" {
+        /// Optimisation level.
+        opt_level: "opt-level", OptLevel, required;
+        /// Link-time optimisation.
+        lto: "lto", Lto, default "\"off\"";
+        /// Into how many units rustc cuts a crate.
+        codegen_units: "codegen-units", Int<1, 1024>, default "16";
+        /// Whether `debug_assert!` and overflow checks are compiled in.
+        debug_assertions: "debug-assertions", bool, default "false";
+        /// Debug information.
+        debug: "debug", DebugInfo, default "\"line-tables-only\"";
+    }
+}
+
+table! {
+    /// A profile: the buses and devices of one hypervisor.
+    pub struct RawProfile, "a profile" {
+        /// The version of the file's format.
+        format: "format", Format, required;
+        /// What it is for, in one line.
+        description: "description", String, required;
+        /// Whether it has all that its hypervisor offers.
+        status: "status", ProfileStatus, default "\"complete\"";
+        /// What a `partial` profile still lacks.
+        missing: "missing", List<String>, default "[]";
+        /// Drivers and roles. What they require comes by itself.
+        drivers: "drivers", List<Name>, default "[]";
+        /// The machine to boot it on when `--machine` is not given.
+        machine: "machine", Name, required;
+        /// Upper bound of `loader-stripped.elf` in KiB, which `cargo xtask check` guards.
+        budget_kib: "budget-kib", Int<1, 1_048_576>, optional;
+    }
+}
+
+table! {
+    /// A machine: how a VM is started.
+    pub struct RawMachine, "a machine" {
+        /// The version of the file's format.
+        format: "format", Format, required;
+        /// What it is for, in one line.
+        description: "description", String, default "\"\"";
+        /// The arch that it runs.
+        arch: "arch", Arch, required;
+        /// The program that runs it.
+        vmm: "vmm", Vmm, default "\"qemu\"";
+        /// The VMM's machine type with its options, as in `virt,gic-version=3`.
+        machine_type: "type", String, required;
+        /// The VMM's CPU model.
+        cpu: "cpu", String, default "\"max\"";
+        /// Memory when `--memory` is not given.
+        memory: "memory", MemorySize, default "\"128M\"";
+        /// CPUs when `--cpus` is not given.
+        cpus: "cpus", Cpus, default "1";
+        /// Devices, each `kind:model`.
+        devices: "devices", List<Device>, default "[]";
+    }
+}
+
+table! {
+    /// A driver's needs, in the table `[package.metadata.driver]` of its `Cargo.toml`.
+    pub struct RawDriver, "a driver's metadata" {
+        /// Roles that it fills, besides its own name.
+        provides: "provides", List<Name>, default "[]";
+        /// Drivers or roles that it cannot do without.
+        requires: "requires", List<Name>, default "[]";
+        /// Lists of drivers or roles; it needs one out of each list.
+        requires_any: "requires-any", List<List<Name>>, default "[]";
+        /// Drivers or roles that it cannot be in one kernel with.
+        conflicts: "conflicts", List<Name>, default "[]";
+        /// The archs that it can be built for; all when the key is absent.
+        arch: "arch", List<Arch>, optional;
+    }
+}

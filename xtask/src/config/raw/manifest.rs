@@ -1,0 +1,138 @@
+//! `manifests/`: images and components.
+
+use super::leaf::{EnvName, FileMode, ImagePath, Owner, RepoPath, Root};
+use super::{Format, List};
+use crate::config::decode::{Map, table};
+use crate::config::resolved::MemorySize;
+use crate::model::{Arch, Name};
+
+table! {
+    /// An image: a root file system, the program that runs in it, and through the roles
+    /// that these need a part of the kernel.
+    pub struct RawImage, "an image" {
+        /// The version of the file's format.
+        format: "format", Format, required;
+        /// What it is for, in one line.
+        description: "description", String, required;
+        /// The root file system.
+        root: "root", Root, default "\"ramfs\"";
+        /// The components whose files it holds.
+        components: "components", List<Name>, default "[]";
+        /// Roles that the kernel must fill for it, beyond what the root file system needs.
+        roles: "roles", List<Name>, default "[]";
+        /// Size of the disk; as small as its content allows when the key is absent.
+        size: "size", MemorySize, optional;
+        /// The first program.
+        run: "run", RawRun, optional;
+        /// Files.
+        file: "file", List<RawFile>, default "[]";
+        /// Folders. Those above a file or link come by themselves, with mode 0755.
+        dir: "dir", List<RawDir>, default "[]";
+        /// Symbolic links.
+        link: "link", List<RawLink>, default "[]";
+        /// What is different on one arch, by arch. Lists and `env` add to the image's own;
+        /// other keys replace them. An image can be built for the archs on which it has a
+        /// program.
+        arch: "arch", Map<Arch, RawImageOn>, default "{}";
+    }
+}
+
+table! {
+    /// What is different about an image on one arch.
+    pub struct RawImageOn, "an image's part for one arch" {
+        /// The root file system.
+        root: "root", Root, optional;
+        /// More components.
+        components: "components", List<Name>, default "[]";
+        /// More roles.
+        roles: "roles", List<Name>, default "[]";
+        /// Size of the disk.
+        size: "size", MemorySize, optional;
+        /// The first program; keys that are absent are the image's.
+        run: "run", RawRun, optional;
+        /// More files.
+        file: "file", List<RawFile>, default "[]";
+        /// More folders.
+        dir: "dir", List<RawDir>, default "[]";
+        /// More symbolic links.
+        link: "link", List<RawLink>, default "[]";
+    }
+}
+
+table! {
+    /// The program that runs first, alone in its VM.
+    pub struct RawRun, "the first program" {
+        /// Its path in the image.
+        program: "program", ImagePath, optional;
+        /// Its arguments, without the program itself.
+        args: "args", List<String>, optional;
+        /// Its environment.
+        env: "env", Map<EnvName, String>, default "{}";
+    }
+}
+
+table! {
+    /// A component: files that belong together.
+    pub struct RawComponent, "a component" {
+        /// The version of the file's format.
+        format: "format", Format, required;
+        /// What it is for, in one line.
+        description: "description", String, default "\"\"";
+        /// Components that it cannot do without.
+        requires: "requires", List<Name>, default "[]";
+        /// Files.
+        file: "file", List<RawFile>, default "[]";
+        /// Folders. Those above a file or link come by themselves, with mode 0755.
+        dir: "dir", List<RawDir>, default "[]";
+        /// Symbolic links.
+        link: "link", List<RawLink>, default "[]";
+    }
+}
+
+table! {
+    /// A file, with one of `source`, `app` and `text`.
+    pub struct RawFile, "a file" {
+        /// Where it lies in the image.
+        path: "path", ImagePath, required;
+        /// Permission bits in octal. An app's file is 0755, any other 0644 by default.
+        mode: "mode", FileMode, optional;
+        /// Its user.
+        owner: "owner", Owner, default "\"root\"";
+        /// Its group.
+        group: "group", Owner, default "\"root\"";
+        /// The file in the repository that it is a copy of.
+        source: "source", RepoPath, optional;
+        /// The app whose ELF file it is.
+        app: "app", Name, optional;
+        /// Its content.
+        text: "text", String, optional;
+    }
+}
+
+table! {
+    /// A folder.
+    pub struct RawDir, "a folder" {
+        /// Where it lies in the image.
+        path: "path", ImagePath, required;
+        /// Permission bits in octal.
+        mode: "mode", FileMode, default "\"0755\"";
+        /// Its user.
+        owner: "owner", Owner, default "\"root\"";
+        /// Its group.
+        group: "group", Owner, default "\"root\"";
+    }
+}
+
+table! {
+    /// A symbolic link.
+    pub struct RawLink, "a symbolic link" {
+        /// Where it lies in the image.
+        path: "path", ImagePath, required;
+        /// What it points to, as `readlink` returns it.
+        target: "target", String, required;
+        /// Its user.
+        owner: "owner", Owner, default "\"root\"";
+        /// Its group.
+        group: "group", Owner, default "\"root\"";
+    }
+}

@@ -1,0 +1,60 @@
+//! `scenarios/`: what is proved by booting.
+
+use super::leaf::{Address, End};
+use super::{Cpus, Format, List, Many, PerArch};
+use crate::config::decode::{Int, table};
+use crate::config::resolved::MemorySize;
+use crate::model::{Arch, Mode, Name};
+
+table! {
+    /// A scenario: one boot test.
+    pub struct RawScenario, "a scenario" {
+        /// The version of the file's format.
+        format: "format", Format, required;
+        /// What it proves, in one line.
+        description: "description", String, required;
+        /// The image that boots.
+        image: "image", Name, required;
+        /// The profile, with `+driver` and `~driver` as on the command line.
+        profile: "profile", String, default "\"all\"";
+        /// The archs that it runs on; when absent, those of its machines, else every one
+        /// that has both the image and the profile.
+        arch: "arch", List<Arch>, optional;
+        /// The mode.
+        mode: "mode", Mode, default "\"release\"";
+        /// The machines that it runs on, once each; the profile's when absent.
+        machine: "machine", Many<Name>, optional;
+        /// CPUs; the machine's when absent.
+        cpus: "cpus", Cpus, optional;
+        /// Memory; the machine's when absent. One size, or one for each arch.
+        memory: "memory", PerArch<MemorySize>, optional;
+        /// Replaces the program part of the image's command line; after a `+`, adds words.
+        cmdline: "cmdline", String, optional;
+        /// Physical address that the kernel is relocated for; the arch's when absent.
+        kernel_base: "kernel-base", PerArch<Address>, optional;
+        /// How far from the planned address the image is loaded: a multiple of 2 MiB.
+        load_offset: "load-offset", MemorySize, optional;
+        /// Seconds after which the VM is ended and the scenario has failed.
+        timeout_s: "timeout-s", Int<1, 3600>, default "60";
+        /// How the VM must end: `exit N`, `signal N`, `panic`, `oom` or `halt`.
+        exit: "exit", End, default "\"exit 0\"";
+        /// What is done and awaited, in order.
+        step: "step", List<RawStep>, default "[]";
+    }
+}
+
+table! {
+    /// One step of a scenario: one of its keys.
+    pub struct RawStep, "a step" {
+        /// A regular expression over console output not consumed yet.
+        expect: "expect", String, optional;
+        /// Text that is typed on the console, as written.
+        send: "send", String, optional;
+        /// A QMP command as JSON.
+        qmp: "qmp", String, optional;
+        /// A helper on the host side, by name.
+        peer: "peer", Name, optional;
+        /// `true`: the guest resets here and boots again.
+        reboot: "reboot", bool, optional;
+    }
+}
