@@ -13,9 +13,11 @@ use crate::config::suggest;
 use crate::model::{Arch, Mode, Name};
 use std::collections::BTreeMap;
 
-/// Granularity of kernel bases: virtual and physical base agree modulo 2 MiB, the size of
-/// the pages that map the kernel early (design §4).
-const BASE_ALIGN: u64 = 2 << 20;
+/// Granularity of kernel bases: a page, to which the link script aligns segments.
+const BASE_ALIGN: u64 = 4 << 10;
+/// Granularity of the high-half offset: virtual and physical base agree modulo 2 MiB, the
+/// size of the pages that map the kernel early (design §4).
+const HIGH_HALF_ALIGN: u64 = 2 << 20;
 
 /// Reports folders of `kernel-config/profiles` that are no arch, and archs outside Osier.
 pub fn refuse_unknown_arches(loader: &mut Loader<'_>, repositories: &[Repository]) {
@@ -63,10 +65,10 @@ pub fn arches(
         };
         let Some(raw) = &def.raw else { continue };
         if !raw.kernel_base.bad && raw.kernel_base.0 % BASE_ALIGN != 0 {
-            let message = format!("{:#x} is no multiple of 2 MiB", raw.kernel_base.0);
+            let message = format!("{:#x} is no multiple of 4 KiB", raw.kernel_base.0);
             loader.report(def.file, &raw.kernel_base, message);
         }
-        if !raw.high_half.bad && raw.high_half.0 % BASE_ALIGN != 0 {
+        if !raw.high_half.bad && raw.high_half.0 % HIGH_HALF_ALIGN != 0 {
             let message = format!("{:#x} is no multiple of 2 MiB", raw.high_half.0);
             loader.report(def.file, &raw.high_half, message);
         }
