@@ -5,8 +5,15 @@
 //! linker and moving files is `exec`'s. ELF files are input like any other: malformed
 //! bytes end in an error, never in a panic.
 
+mod debug;
+mod dynamic;
+pub mod elf;
 mod lld;
+pub mod patch;
+mod relocate;
+pub mod relocs;
 mod syscalls;
 
 pub use lld::{LinkInputs, lld_args};
+pub use relocate::{RelocateError, RelocatePlan, Relocated, relocate};
 pub use syscalls::{SyscallTableError, syscall_object, syscalls_defined};
