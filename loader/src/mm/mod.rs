@@ -3,5 +3,6 @@
 mod addr;
 pub mod layout;
 pub mod table;
+pub mod vma;
 
 pub use addr::{PAGE_SIZE, PhysAddr, PhysRange, VirtAddr};

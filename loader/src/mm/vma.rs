@@ -1,0 +1,379 @@
+//! What the app has mapped: areas of whole pages, each with permissions and a backing.
+//!
+//! [`VmaTree`] keeps them by start address, none overlapping; neighbours that continue each
+//! other are one area. It decides only: `mm::aspace` changes page tables accordingly.
+
+use crate::fs::Path;
+use crate::mm::PhysAddr;
+use alloc::collections::BTreeMap;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use super::PAGE_SIZE;
+
+/// Permissions of the app on an area.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+pub struct Prot(pub u8);
+
+impl Prot {
+    /// No access.
+    pub const NONE: Self = Self(0);
+    /// `PROT_READ`.
+    pub const READ: Self = Self(1);
+    /// `PROT_WRITE`.
+    pub const WRITE: Self = Self(2);
+    /// `PROT_EXEC`.
+    pub const EXECUTE: Self = Self(4);
+
+    /// Both.
+    #[must_use]
+    pub const fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Whether all of `other` is in it.
+    #[must_use]
+    pub const fn has(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+}
+
+impl core::fmt::Debug for Prot {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        for (bit, letter) in [(Self::READ, 'r'), (Self::WRITE, 'w'), (Self::EXECUTE, 'x')] {
+            core::fmt::Write::write_char(f, if self.has(bit) { letter } else { '-' })?;
+        }
+        Ok(())
+    }
+}
+
+/// Where an area's pages come from when they are first touched.
+#[derive(Clone)]
+pub enum Backing {
+    /// Zeroes.
+    Anonymous,
+    /// A file, from this offset (page-aligned) for the area's start.
+    File {
+        /// The file, and the name that it was opened by.
+        path: Arc<Path>,
+        /// Offset of the area's first byte.
+        offset: u64,
+    },
+    /// Memory of a device, from this address for the area's start. Mapped at once.
+    Device {
+        /// Physical address of the area's first byte.
+        phys: PhysAddr,
+    },
+}
+
+impl core::fmt::Debug for Backing {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Anonymous => f.write_str("anonymous"),
+            Self::File { offset, .. } => write!(f, "file+{offset:#x}"),
+            Self::Device { phys } => write!(f, "device {phys:?}"),
+        }
+    }
+}
+
+impl Backing {
+    /// The backing `bytes` further on.
+    #[must_use]
+    pub fn advanced(&self, bytes: usize) -> Self {
+        match self {
+            Self::Anonymous => Self::Anonymous,
+            Self::File { path, offset } => {
+                Self::File { path: path.clone(), offset: offset.saturating_add(bytes as u64) }
+            }
+            Self::Device { phys } => {
+                Self::Device { phys: PhysAddr(phys.0.saturating_add(bytes as u64)) }
+            }
+        }
+    }
+
+    /// Whether `next` continues this backing after `len` bytes.
+    fn continued_by(&self, len: usize, next: &Self) -> bool {
+        match (self, next) {
+            (Self::Anonymous, Self::Anonymous) => true,
+            (Self::File { path: a, offset }, Self::File { path: b, offset: next }) => {
+                Arc::ptr_eq(a, b) && offset.checked_add(len as u64) == Some(*next)
+            }
+            (Self::Device { phys }, Self::Device { phys: next }) => {
+                phys.0.checked_add(len as u64) == Some(next.0)
+            }
+            _ => false,
+        }
+    }
+}
+
+/// What an area is for, where it matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Role {
+    /// Nothing in particular.
+    #[default]
+    Plain,
+    /// The heap that `brk` moves.
+    Heap,
+    /// The first thread's stack: grows down into the gap below it.
+    Stack,
+}
+
+/// An area.
+#[derive(Clone, Debug)]
+pub struct Vma {
+    /// First address.
+    pub start: usize,
+    /// First address after it.
+    pub end: usize,
+    /// What the app may do.
+    pub prot: Prot,
+    /// Writes are seen by others who map the same (`MAP_SHARED`); else they are private.
+    pub shared: bool,
+    /// Whether `mprotect` may make it writable (a shared mapping of a file that was opened
+    /// for reading may not).
+    pub may_write: bool,
+    /// What it is for.
+    pub role: Role,
+    /// Where its pages come from.
+    pub backing: Backing,
+}
+
+impl Vma {
+    /// Private zeroes.
+    #[must_use]
+    pub const fn anonymous(start: usize, end: usize, prot: Prot) -> Self {
+        Self {
+            start,
+            end,
+            prot,
+            shared: false,
+            may_write: true,
+            role: Role::Plain,
+            backing: Backing::Anonymous,
+        }
+    }
+
+    /// Length in bytes.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.end - self.start
+    }
+
+    /// Whether it is empty; no area in a tree is.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.end == self.start
+    }
+
+    /// The backing of `addr`, an address within the area.
+    #[must_use]
+    pub fn backing_at(&self, addr: usize) -> Backing {
+        self.backing.advanced(addr.saturating_sub(self.start))
+    }
+
+    /// The part of it within `start..end`, which must overlap it.
+    fn part(&self, start: usize, end: usize) -> Self {
+        let (start, end) = (self.start.max(start), self.end.min(end));
+        Self { start, end, backing: self.backing_at(start), ..self.clone() }
+    }
+
+    fn continued_by(&self, next: &Self) -> bool {
+        self.end == next.start
+            && self.prot == next.prot
+            && self.shared == next.shared
+            && self.may_write == next.may_write
+            && self.role == next.role
+            // Two anonymous shared areas are two objects.
+            && !(self.shared && matches!(self.backing, Backing::Anonymous))
+            && self.backing.continued_by(self.len(), &next.backing)
+    }
+}
+
+/// All areas of an address space.
+#[derive(Clone, Debug, Default)]
+pub struct VmaTree {
+    areas: BTreeMap<usize, Vma>,
+    pages: usize,
+}
+
+impl VmaTree {
+    /// Nothing mapped.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { areas: BTreeMap::new(), pages: 0 }
+    }
+
+    /// Pages in all areas.
+    #[must_use]
+    pub const fn pages(&self) -> usize {
+        self.pages
+    }
+
+    /// How many areas there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.areas.len()
+    }
+
+    /// All areas, ascending.
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &Vma> {
+        self.areas.values()
+    }
+
+    /// The area that holds `addr`.
+    #[must_use]
+    pub fn find(&self, addr: usize) -> Option<&Vma> {
+        let (_, vma) = self.areas.range(..=addr).next_back()?;
+        (addr < vma.end).then_some(vma)
+    }
+
+    /// The lowest area that ends above `addr`.
+    #[must_use]
+    pub fn at_or_above(&self, addr: usize) -> Option<&Vma> {
+        self.find(addr).or_else(|| self.areas.range(addr..).next().map(|(_, vma)| vma))
+    }
+
+    /// The areas that overlap `start..end`, ascending.
+    pub fn overlapping(&self, start: usize, end: usize) -> impl Iterator<Item = &Vma> {
+        let first = self.find(start).map_or(start, |vma| vma.start);
+        self.areas.range(first..end.max(first)).map(|(_, vma)| vma)
+    }
+
+    /// Whether every page of `start..end` is in an area.
+    #[must_use]
+    pub fn covers(&self, start: usize, end: usize) -> bool {
+        let mut at = start;
+        for vma in self.overlapping(start, end) {
+            if vma.start > at {
+                return false;
+            }
+            at = vma.end;
+        }
+        at >= end
+    }
+
+    /// Whether `start..end` is free.
+    #[must_use]
+    pub fn is_free(&self, start: usize, end: usize) -> bool {
+        self.overlapping(start, end).next().is_none()
+    }
+
+    /// Adds an area at a place that is free.
+    ///
+    /// # Panics
+    /// In debug mode, when the place is not free or not of whole pages.
+    pub fn insert(&mut self, vma: Vma) {
+        debug_assert!(vma.start < vma.end && (vma.start | vma.end) % PAGE_SIZE == 0);
+        debug_assert!(self.is_free(vma.start, vma.end));
+        self.pages += vma.len() / PAGE_SIZE;
+        let start = vma.start;
+        self.areas.insert(start, vma);
+        self.merge_after(start);
+        self.merge_before(start);
+    }
+
+    /// Joins the area that starts at `start` with the one after it, if they continue.
+    fn merge_after(&mut self, start: usize) {
+        let Some(vma) = self.areas.get(&start) else { return };
+        let end = vma.end;
+        let Some(next) = self.areas.get(&end) else { return };
+        if vma.continued_by(next) {
+            let next_end = next.end;
+            self.areas.remove(&end);
+            if let Some(vma) = self.areas.get_mut(&start) {
+                vma.end = next_end;
+            }
+        }
+    }
+
+    /// Joins the area that starts at `start` with the one before it, if they continue.
+    fn merge_before(&mut self, start: usize) {
+        if let Some((&before, _)) = self.areas.range(..start).next_back() {
+            self.merge_after(before);
+        }
+    }
+
+    /// Makes `addr` a boundary: an area that spans it becomes two.
+    fn split(&mut self, addr: usize) {
+        let Some(vma) = self.find(addr) else { return };
+        if vma.start == addr {
+            return;
+        }
+        let (start, upper) = (vma.start, vma.part(addr, vma.end));
+        if let Some(lower) = self.areas.get_mut(&start) {
+            lower.end = addr;
+        }
+        self.areas.insert(addr, upper);
+    }
+
+    /// Takes out what is in `start..end` and gives it back, ascending.
+    pub fn remove(&mut self, start: usize, end: usize) -> Vec<Vma> {
+        self.split(start);
+        self.split(end);
+        let keys: Vec<usize> = self.areas.range(start..end.max(start)).map(|(&k, _)| k).collect();
+        let mut gone = Vec::with_capacity(keys.len());
+        for key in keys {
+            if let Some(vma) = self.areas.remove(&key) {
+                self.pages -= vma.len() / PAGE_SIZE;
+                gone.push(vma);
+            }
+        }
+        gone
+    }
+
+    /// Changes the areas in `start..end` (`change` may not touch their bounds).
+    pub fn update(&mut self, start: usize, end: usize, change: &mut dyn FnMut(&mut Vma)) {
+        self.split(start);
+        self.split(end);
+        let keys: Vec<usize> = self.areas.range(start..end.max(start)).map(|(&k, _)| k).collect();
+        for key in &keys {
+            if let Some(vma) = self.areas.get_mut(key) {
+                change(vma);
+            }
+        }
+        // From the top, so that a key that is merged away was visited.
+        if let Some(&last) = keys.last() {
+            self.merge_after(last);
+        }
+        for &key in keys.iter().rev() {
+            self.merge_before(key);
+        }
+    }
+
+    /// Moves the start of the area at `start` down to `to`, where it is free down to there.
+    pub fn grow_down(&mut self, start: usize, to: usize) {
+        debug_assert!(to <= start && self.is_free(to, start));
+        if let Some(mut vma) = self.areas.remove(&start) {
+            self.pages += (start - to) / PAGE_SIZE;
+            vma.start = to;
+            self.areas.insert(to, vma);
+        }
+    }
+
+    /// The highest free place of `len` bytes (whole pages) in `low..high`, whose start is a
+    /// multiple of `align` (a power of two).
+    #[must_use]
+    pub fn find_gap(&self, len: usize, low: usize, high: usize, align: usize) -> Option<usize> {
+        let fits = |low: usize, high: usize| {
+            let start = high.checked_sub(len)? & !(align - 1);
+            (start >= low).then_some(start)
+        };
+        let mut top = high;
+        for vma in self.areas.range(..high).rev().map(|(_, vma)| vma) {
+            if vma.end <= low {
+                break;
+            }
+            if vma.end < top
+                && let Some(found) = fits(vma.end.max(low), top)
+            {
+                return Some(found);
+            }
+            top = top.min(vma.start);
+        }
+        fits(low, top)
+    }
+}
+
+#[cfg(test)]
+#[path = "vma_tests.rs"]
+mod tests;
