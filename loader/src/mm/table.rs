@@ -30,6 +30,12 @@ impl Flags {
     pub const DEVICE: Self = Self(8);
     /// In every address space: kept in the TLB when the root changes.
     pub const GLOBAL: Self = Self(16);
+    /// The frame belongs to the address space: it is given back when it is unmapped. A bit
+    /// that the CPU ignores.
+    pub const OWNED: Self = Self(32);
+    /// Nobody may access it, though the entry keeps where it points (`PROT_NONE`): the CPU
+    /// sees an entry that is not present.
+    pub const NO_ACCESS: Self = Self(64);
 
     /// Both.
     #[must_use]
@@ -63,7 +69,8 @@ pub trait PteFormat {
     fn table(next: PhysAddr) -> u64;
     /// A leaf at `level` (0, 1 or 2); `addr` is aligned to its span.
     fn leaf(level: u8, addr: PhysAddr, flags: Flags) -> u64;
-    /// What `entry` of a table at `level` means. 0 is [`Entry::Empty`].
+    /// What `entry` of a table at `level` means. 0 is [`Entry::Empty`]; a leaf with
+    /// [`Flags::NO_ACCESS`] is not 0 and comes back as a leaf.
     fn decode(level: u8, entry: u64) -> Entry;
 }
 
@@ -218,9 +225,22 @@ impl<F: PteFormat, M: TableMemory> PageTable<F, M> {
         len: usize,
         gone: &mut dyn FnMut(VirtAddr, PhysAddr, usize),
     ) -> Result<(), MapError> {
+        self.take(va, len, &mut |va, pa, _, len| gone(va, pa, len))
+    }
+
+    /// As [`Self::unmap`], and tells `gone` the flags too, before the length.
+    ///
+    /// # Errors
+    /// As for [`Self::unmap`].
+    pub fn take(
+        &mut self,
+        va: VirtAddr,
+        len: usize,
+        gone: &mut dyn FnMut(VirtAddr, PhysAddr, Flags, usize),
+    ) -> Result<(), MapError> {
         aligned(va.0, len)?;
-        self.change(self.root, TOP_LEVEL, va.0, len, &mut |va, pa, _, len| {
-            gone(va, pa, len);
+        self.change(self.root, TOP_LEVEL, va.0, len, &mut |va, pa, flags, len| {
+            gone(va, pa, flags, len);
             None
         })
     }
