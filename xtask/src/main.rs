@@ -13,7 +13,9 @@ mod model;
 mod plan;
 mod report;
 mod run;
+mod scenario;
 mod setup;
+mod symbols;
 
 use clap::Parser as _;
 use std::process::ExitCode;

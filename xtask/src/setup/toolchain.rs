@@ -3,6 +3,9 @@
 use super::Host;
 use camino::{Utf8Path, Utf8PathBuf};
 
+/// The toolchain that rust-toolchain.toml pins.
+pub const PINNED: &str = "1.95.0";
+
 /// A Rust toolchain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Toolchain {
@@ -16,8 +19,8 @@ pub struct Toolchain {
 
 impl Toolchain {
     /// The toolchain of `RUSTC` and `CARGO`, where the environment names them; cargo itself
-    /// sets `CARGO` to its real path when it runs xtask. Else the first `rustc` on the path
-    /// that is not rustup's proxy.
+    /// sets `CARGO` to its real path when it runs xtask. Else the first `rustc` on the path,
+    /// or, when that is rustup's proxy, the pinned toolchain in rustup's home.
     #[must_use]
     pub fn find(host: &Host) -> Option<Self> {
         let named = |key: &str| {
@@ -33,7 +36,8 @@ impl Toolchain {
             |p: &Utf8Path, name: &str| Some(p.with_file_name(name)).filter(|p| (host.exists)(p));
         let rustc = named("RUSTC")
             .or_else(|| beside(cargo.as_deref()?, "rustc"))
-            .or_else(|| find_program(host, "rustc").filter(|p| !is_proxy(host, p)))?;
+            .or_else(|| find_program(host, "rustc").filter(|p| !is_proxy(host, p)))
+            .or_else(|| in_rustup_home(host))?;
         let cargo =
             cargo.or_else(|| beside(&rustc, "cargo")).or_else(|| find_program(host, "cargo"))?;
         let sysroot = rustc.parent()?.parent()?.to_owned();
@@ -44,6 +48,21 @@ impl Toolchain {
             .map(str::to_owned);
         Some(Self { cargo, rustc, sysroot, rustup_name })
     }
+}
+
+fn in_rustup_home(host: &Host) -> Option<Utf8PathBuf> {
+    let home = match host.env.get("RUSTUP_HOME") {
+        Some(dir) => Utf8PathBuf::from(dir),
+        None => Utf8Path::new(host.env.get("HOME")?).join(".rustup"),
+    };
+    let arch = std::env::consts::ARCH;
+    let pinned = ["gnu", "musl"].map(|libc| format!("{PINNED}-{arch}-unknown-linux-{libc}"));
+    let named = host.env.get("RUSTUP_TOOLCHAIN").cloned();
+    named
+        .into_iter()
+        .chain(pinned)
+        .map(|name| home.join("toolchains").join(name).join("bin/rustc"))
+        .find(|p| (host.exists)(p))
 }
 
 /// rustup's proxies lie beside rustup itself.
@@ -93,9 +112,21 @@ mod tests {
     }
 
     #[test]
+    fn the_pinned_toolchain_is_the_one_of_the_workspace() {
+        let pin = include_str!("../../../rust-toolchain.toml");
+        assert!(pin.contains(&format!("channel = \"{PINNED}\"")), "{pin}");
+    }
+
+    #[test]
     fn a_proxy_is_not_a_toolchain() {
         let files = ["/h/.cargo/bin/rustc", "/h/.cargo/bin/cargo", "/h/.cargo/bin/rustup"];
         assert_eq!(find(&[("PATH", "/h/.cargo/bin")], &files), None);
+        let arch = std::env::consts::ARCH;
+        let bin = format!("/h/.rustup/toolchains/{PINNED}-{arch}-unknown-linux-gnu/bin");
+        let (rustc, cargo) = (format!("{bin}/rustc"), format!("{bin}/cargo"));
+        let files = [&files[..], &[rustc.as_str(), cargo.as_str()]].concat();
+        let t = find(&[("PATH", "/h/.cargo/bin"), ("HOME", "/h")], &files).unwrap();
+        assert_eq!((t.rustc.as_str(), t.cargo.as_str()), (rustc.as_str(), cargo.as_str()));
         assert_eq!(find(&[], &[]), None);
     }
 }

@@ -1,0 +1,8 @@
+//! Scenarios, the deciding half: which cases there are, what a case does next, and whether
+//! it held. Pure; `cmd::test` boots them.
+
+mod cases;
+mod script;
+
+pub use cases::{Case, Filter, cases};
+pub use script::{Action, Script, ScriptError};
