@@ -10,6 +10,7 @@ mod error;
 mod exec;
 mod link;
 mod model;
+mod solve;
 mod plan;
 mod report;
 mod run;

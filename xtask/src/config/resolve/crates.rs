@@ -137,9 +137,17 @@ pub fn resolve_drivers(
             let d = loader.report(def.file, none, "a driver for no arch can never be built");
             d.helps.push("remove the key, or name archs".to_owned());
         }
-        for conflict in raw.conflicts.iter().filter(|c| driver.fills(&c.value)) {
-            let message = format!("`{name}` conflicts with `{}`, which it is itself", conflict.value);
-            loader.report(def.file, conflict, message);
+        // A role may be exclusive (provided and in conflict), a driver not its own enemy.
+        for conflict in raw.conflicts.iter().filter(|c| c.value == *name) {
+            loader.report(def.file, conflict, format!("`{name}` cannot conflict with itself"));
+        }
+        for role in raw.provides.iter().filter(|r| defs.drivers.contains_key(&r.value)) {
+            let message = match role.value == *name {
+                true => format!("`{name}` fills its own name without saying so"),
+                false => format!("`{}` is a driver: no other can provide it", role.value),
+            };
+            let help = "name a role that no driver is called; let others require the role";
+            loader.report(def.file, role, message).helps.push(help.to_owned());
         }
     }
     if let Some(osier) = repositories.iter().find(|r| r.name == OSIER) {
