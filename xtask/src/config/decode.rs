@@ -264,10 +264,7 @@ impl<K: Leaf + Ord, V: Decode> Decode for Map<K, V> {
     }
 
     fn shape() -> Shape {
-        Shape::Map {
-            key: Box::new(<K as Decode>::shape()),
-            value: Box::new(V::shape()),
-        }
+        Shape::Map { key: Box::new(<K as Decode>::shape()), value: Box::new(V::shape()) }
     }
 
     fn placeholder() -> Self {

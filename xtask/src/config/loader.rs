@@ -183,7 +183,12 @@ impl<'t> Loader<'t> {
 
     /// Reports a mistake at `val` of `file`; `None` when the value is a placeholder, whose
     /// mistake is reported already.
-    pub fn report<T>(&mut self, file: FileId, val: &Val<T>, message: impl Into<String>) -> &mut Diagnostic {
+    pub fn report<T>(
+        &mut self,
+        file: FileId,
+        val: &Val<T>,
+        message: impl Into<String>,
+    ) -> &mut Diagnostic {
         let place = Place { file, span: val.span.clone().unwrap_or(0..0) };
         let at = self.out.len();
         self.out.push(Diagnostic::at(place, message));

@@ -17,8 +17,8 @@ pub mod suggest;
 mod tests;
 pub mod tree;
 
-pub use diag::Diagnostics;
 use camino::Utf8PathBuf;
+pub use diag::Diagnostics;
 use loader::Loader;
 use resolved::Workspace;
 use tree::Tree;

@@ -137,10 +137,9 @@ impl Found<'_, '_> {
                 continue;
             }
             let shown = self.loader.shown(&self.loader.tree.canonical(&root));
-            self.loader
-                .report(file, dir, format!("`{}` is no repository", dir.value))
-                .helps
-                .push(format!("{shown} has no {PROJECT_FILE}; `cargo xtask new project` makes one"));
+            self.loader.report(file, dir, format!("`{}` is no repository", dir.value)).helps.push(
+                format!("{shown} has no {PROJECT_FILE}; `cargo xtask new project` makes one"),
+            );
         }
     }
 
@@ -159,7 +158,11 @@ impl Found<'_, '_> {
 }
 
 /// A list of values with the origin of the first.
-fn many<T: Clone>(loader: &Loader<'_>, file: FileId, values: &OneOrMany<T>) -> Option<Sourced<Vec<T>>> {
+fn many<T: Clone>(
+    loader: &Loader<'_>,
+    file: FileId,
+    values: &OneOrMany<T>,
+) -> Option<Sourced<Vec<T>>> {
     let first = values.0.first()?;
     let list = values.0.iter().map(|v| v.value.clone()).collect();
     Some(Sourced::new(list, loader.origin(file, &first.span)))

@@ -82,7 +82,10 @@ mod tests {
             ("", "``: the profile's name is missing; write PROFILE+driver~driver"),
             ("+a", "`+a`: the profile's name is missing; write PROFILE+driver~driver"),
             ("all+", "`all+`: a driver's name after `+` is missing; write PROFILE+driver~driver"),
-            ("all~~a", "`all~~a`: a driver's name after `~` is missing; write PROFILE+driver~driver"),
+            (
+                "all~~a",
+                "`all~~a`: a driver's name after `~` is missing; write PROFILE+driver~driver",
+            ),
             ("all+a~a", "`all+a~a` both adds and removes `a`"),
         ] {
             assert_eq!(text.parse::<ProfileSelector>(), Err(message.to_owned()));

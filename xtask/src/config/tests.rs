@@ -12,8 +12,7 @@ fn osier() -> Utf8PathBuf {
 
 #[test]
 fn the_files_of_this_tree_load() {
-    let request =
-        LoadRequest { osier: osier(), cwd: osier(), repos: Vec::new(), build_dir: None };
+    let request = LoadRequest { osier: osier(), cwd: osier(), repos: Vec::new(), build_dir: None };
     let ws = load(&request).unwrap_or_else(|d| panic!("{d}"));
     let name = |s: &str| Name::new(s).expect(s);
     assert_eq!(ws.arches[&Arch::X64].kernel_base.value, 0x20_0000);

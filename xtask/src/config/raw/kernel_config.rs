@@ -1,8 +1,6 @@
 //! `kernel-config/`: archs, profiles, machines; and a driver's own metadata.
 
-use super::leaf::{
-    Address, DebugInfo, Device, ElfMachine, Lto, OptLevel, RepoPath, Vmm,
-};
+use super::leaf::{Address, DebugInfo, Device, ElfMachine, Lto, OptLevel, RepoPath, Vmm};
 use super::{Cpus, Format, List};
 use crate::config::decode::{Int, table};
 use crate::config::resolved::{MemorySize, ProfileStatus};

@@ -146,7 +146,8 @@ impl Leaf for MemorySize {
     const PATTERN: Option<&'static str> = Some("^[0-9]+[KMGT]$");
 
     fn parse(text: &str) -> Result<Self, Problem> {
-        text.parse().map_err(|e: String| Problem::new(e).help("write it like `\"64M\"` or `\"1G\"`"))
+        text.parse()
+            .map_err(|e: String| Problem::new(e).help("write it like `\"64M\"` or `\"1G\"`"))
     }
 
     fn placeholder() -> Self {
@@ -174,7 +175,9 @@ impl Leaf for FileMode {
     fn parse_integer(value: i128) -> Option<Result<Self, Problem>> {
         // 755 and 0o755 would mean different bits: ask for the one unmistakable spelling.
         let help = "write it in quotes, in octal: `\"0755\"`";
-        Some(Err(Problem::new(format!("the file mode {value} is ambiguous as a number")).help(help)))
+        Some(
+            Err(Problem::new(format!("the file mode {value} is ambiguous as a number")).help(help)),
+        )
     }
 
     fn placeholder() -> Self {
@@ -369,9 +372,8 @@ impl Leaf for End {
     const PATTERN: Option<&'static str> = Some("^(exit [0-9]+|signal [0-9]+|panic|oom|halt)$");
 
     fn parse(text: &str) -> Result<Self, Problem> {
-        let number = |n: &str, max: u32| {
-            n.parse::<u32>().is_ok_and(|v| v <= max && v.to_string() == n)
-        };
+        let number =
+            |n: &str, max: u32| n.parse::<u32>().is_ok_and(|v| v <= max && v.to_string() == n);
         let good = match text.split_once(' ') {
             Some(("exit", n)) => number(n, 255),
             Some(("signal", n)) => number(n, 64) && n != "0",
@@ -381,9 +383,8 @@ impl Leaf for End {
         if good {
             return Ok(Self(text.to_owned()));
         }
-        Err(Problem::new(format!("`{text}` is no way for a VM to end")).help(
-            "write `exit N` (0 to 255), `signal N` (1 to 64), `panic`, `oom` or `halt`",
-        ))
+        Err(Problem::new(format!("`{text}` is no way for a VM to end"))
+            .help("write `exit N` (0 to 255), `signal N` (1 to 64), `panic`, `oom` or `halt`"))
     }
 
     fn placeholder() -> Self {

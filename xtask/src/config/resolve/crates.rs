@@ -179,9 +179,11 @@ fn check_loader_features(loader: &mut Loader<'_>, defs: &Definitions, root: &Utf
             let place = Place { file: def.file, span: 0..0 };
             let path = &def.source.path;
             let message = format!("loader/Cargo.toml has no optional dependency on `{name}`");
-            loader.out.push(Diagnostic::at(place, message).help(format!(
-                "add `{name} = {{ path = \"../{path}\", optional = true }}` there"
-            )));
+            loader.out.push(
+                Diagnostic::at(place, message).help(format!(
+                    "add `{name} = {{ path = \"../{path}\", optional = true }}` there"
+                )),
+            );
         }
     }
 }

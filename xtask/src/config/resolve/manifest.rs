@@ -109,8 +109,7 @@ impl Resolver<'_, '_> {
             let part = raw.arch.0.get(&arch);
             let mut entries = own.clone();
             if let Some(part) = part {
-                let raw_entries =
-                    RawEntries { file: &part.file, dir: &part.dir, link: &part.link };
+                let raw_entries = RawEntries { file: &part.file, dir: &part.dir, link: &part.link };
                 entries.extend(self.entries(&def.source, def.file, &raw_entries));
                 self.check_components(def.file, &part.components);
                 self.check_roles(def.file, &part.roles);
@@ -153,10 +152,7 @@ impl Resolver<'_, '_> {
             roles: both(&raw.roles, part.map(|p| &p.roles.value)),
             size: part.and_then(|p| p.size.as_ref()).or(raw.size.as_ref()).map(|s| s.value.0),
             entries: entries.iter().map(|(e, _)| e.clone()).collect(),
-            program: Sourced::new(
-                program.value.0.clone(),
-                self.loader.origin(file, &program.span),
-            ),
+            program: Sourced::new(program.value.0.clone(), self.loader.origin(file, &program.span)),
             args: args.map(|a| a.iter().map(|a| a.value.clone()).collect()).unwrap_or_default(),
             env: env.map(|(k, v)| (k.0.clone(), v.value.clone())).collect(),
         };
@@ -164,8 +160,10 @@ impl Resolver<'_, '_> {
         self.check_tree(&all);
         if !program.bad && !resolves(&all, &program.value.0) {
             let paths: Vec<&str> = all.iter().map(|(e, _)| e.path.as_str()).collect();
-            let help = suggest::nearest(&program.value.0, paths.iter().copied())
-                .map_or_else(|| "add a `[[file]]` with that path".to_owned(), |n| format!("did you mean `{n}`?"));
+            let help = suggest::nearest(&program.value.0, paths.iter().copied()).map_or_else(
+                || "add a `[[file]]` with that path".to_owned(),
+                |n| format!("did you mean `{n}`?"),
+            );
             let message = format!("the image holds no file `{}` to run", program.value.0);
             let d = self.loader.report(file, program, message);
             d.helps.push(help);
@@ -269,7 +267,10 @@ impl Resolver<'_, '_> {
         table: &Val<T>,
         path: &str,
         mode: u32,
-        (owner, group): (&Val<crate::config::raw::leaf::Owner>, &Val<crate::config::raw::leaf::Owner>),
+        (owner, group): (
+            &Val<crate::config::raw::leaf::Owner>,
+            &Val<crate::config::raw::leaf::Owner>,
+        ),
         content: Content,
     ) -> Option<Placed> {
         if path.is_empty() {
@@ -370,5 +371,8 @@ fn resolves(all: &[Placed], path: &str) -> bool {
             rest.extend(target.split('/').rev().map(str::to_owned));
         }
     }
-    matches!(by_path.get(at.as_str()), Some(Content::App(_) | Content::Source(_) | Content::Text(_)))
+    matches!(
+        by_path.get(at.as_str()),
+        Some(Content::App(_) | Content::Source(_) | Content::Text(_))
+    )
 }

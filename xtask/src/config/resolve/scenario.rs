@@ -92,9 +92,10 @@ impl One<'_, '_> {
             if found.is_empty() {
                 let message = "there is no arch that this scenario could run on";
                 let place = Place { file: self.file, span: 0..0 };
-                self.loader.out.push(Diagnostic::at(place, message).help(
-                    "its image, its profile and its machines have no arch in common",
-                ));
+                self.loader.out.push(
+                    Diagnostic::at(place, message)
+                        .help("its image, its profile and its machines have no arch in common"),
+                );
             }
             return found;
         };
@@ -102,7 +103,8 @@ impl One<'_, '_> {
             .iter()
             .enumerate()
             .filter_map(|(i, arch)| {
-                let image = (!has_image(arch.value)).then(|| format!("image `{}`", raw.image.value));
+                let image =
+                    (!has_image(arch.value)).then(|| format!("image `{}`", raw.image.value));
                 let profile = || {
                     let selector = selector.as_ref().filter(|_| !has_profile(arch.value))?;
                     Some(format!("profile `{}`", selector.profile))
@@ -184,7 +186,9 @@ impl One<'_, '_> {
                 let profile = self.profiles.get(&(*arch, profile.clone().ok()?))?;
                 Some(vec![profile.machine.clone()])
             };
-            if !by_arch.contains_key(arch) && let Some(default) = default() {
+            if !by_arch.contains_key(arch)
+                && let Some(default) = default()
+            {
                 by_arch.insert(*arch, default);
             }
         }
@@ -221,7 +225,8 @@ impl One<'_, '_> {
             self.loader.report(self.file, qmp, format!("the QMP command is no JSON: {e}"));
         }
         if first.is_none() || second.is_some() {
-            let message = if second.is_some() { "the step is several" } else { "the step is empty" };
+            let message =
+                if second.is_some() { "the step is several" } else { "the step is empty" };
             let d = self.loader.report(self.file, raw, message);
             d.helps.push(
                 "give each `[[step]]` one of `expect`, `send`, `qmp`, `peer` and `reboot = true`"
