@@ -114,7 +114,7 @@ pub enum Role {
     Plain,
     /// The heap that `brk` moves.
     Heap,
-    /// The first thread's stack: grows down into the gap below it.
+    /// The first thread's stack.
     Stack,
 }
 
@@ -337,16 +337,6 @@ impl VmaTree {
         }
         for &key in keys.iter().rev() {
             self.merge_before(key);
-        }
-    }
-
-    /// Moves the start of the area at `start` down to `to`, where it is free down to there.
-    pub fn grow_down(&mut self, start: usize, to: usize) {
-        debug_assert!(to <= start && self.is_free(to, start));
-        if let Some(mut vma) = self.areas.remove(&start) {
-            self.pages += (start - to) / PAGE_SIZE;
-            vma.start = to;
-            self.areas.insert(to, vma);
         }
     }
 
