@@ -10,12 +10,13 @@ mod error;
 mod exec;
 mod link;
 mod model;
-mod solve;
+mod pack;
 mod plan;
 mod report;
 mod run;
 mod scenario;
 mod setup;
+mod solve;
 mod symbols;
 
 use clap::Parser as _;

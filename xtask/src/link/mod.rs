@@ -12,8 +12,10 @@ mod lld;
 pub mod patch;
 mod relocate;
 pub mod relocs;
+mod strip;
 mod syscalls;
 
 pub use lld::{LinkInputs, lld_args};
 pub use relocate::{RelocateError, RelocatePlan, Relocated, relocate};
+pub use strip::{strip, strip_sections};
 pub use syscalls::{SyscallTableError, syscall_object, syscalls_defined};

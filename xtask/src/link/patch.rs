@@ -83,22 +83,37 @@ pub fn pvh_descriptor(file: &ElfFile<'_>) -> Option<u64> {
     None
 }
 
-/// Writes `text_offset` and `image_size` of the `Image` header at the kernel's start.
-///
-/// # Errors
-/// When there is no such header.
-pub fn set_image_header(
+/// Writes `text_offset` and `image_size` of the `Image` header.
+fn set_image_header(
     file: &mut ElfFile<'_>,
     text_offset: u64,
     image_size: u64,
 ) -> Result<(), RelocateError> {
-    let (start, _) = file.extent();
-    if file.bytes_at(start + IMAGE_MAGIC_AT, 4) != Some(&IMAGE_MAGIC) {
-        return Err(missing("no arm64 `Image` header at the kernel's start (.head.text)"));
-    }
-    file.set_word_at(start + IMAGE_TEXT_OFFSET, text_offset)
-        .and_then(|()| file.set_word_at(start + IMAGE_SIZE, image_size))
+    let at = image_header(file)?;
+    file.set_word_at(at + IMAGE_TEXT_OFFSET, text_offset)
+        .ok_or_else(|| missing("the `Image` header has no bytes"))?;
+    set_image_size(file, image_size)
+}
+
+/// Writes `image_size` of the `Image` header at the kernel's start.
+///
+/// # Errors
+/// When there is no such header.
+pub fn set_image_size(file: &mut ElfFile<'_>, image_size: u64) -> Result<(), RelocateError> {
+    let at = image_header(file)?;
+    file.set_word_at(at + IMAGE_SIZE, image_size)
         .ok_or_else(|| missing("the `Image` header has no bytes"))
+}
+
+/// Address of the `Image` header: the kernel's start.
+fn image_header(file: &ElfFile<'_>) -> Result<u64, RelocateError> {
+    let (start, _) = file.extent();
+    let magic = start.checked_add(IMAGE_MAGIC_AT).and_then(|at| file.bytes_at(at, 4));
+    if magic == Some(&IMAGE_MAGIC) {
+        Ok(start)
+    } else {
+        Err(missing("no arm64 `Image` header at the kernel's start (.head.text)"))
+    }
 }
 
 /// Reads the loader header by its symbol, lets `change` edit it, writes it back.

@@ -1,0 +1,25 @@
+//! `loader-stripped.elf`: what is loaded, and the headers that say so.
+
+use super::elf::{ElfError, ElfFile};
+use super::relocate::retain_sections;
+use object::elf;
+
+/// Removes symbols, DWARF and every other section that is not loaded.
+///
+/// # Errors
+/// When `bytes` is no kernel's ELF file.
+pub fn strip(bytes: &[u8]) -> Result<Vec<u8>, ElfError> {
+    let mut file = ElfFile::parse(bytes)?;
+    strip_sections(&mut file);
+    Ok(file.to_bytes())
+}
+
+/// The same, on the value.
+pub fn strip_sections(file: &mut ElfFile<'_>) {
+    let keep: Vec<bool> = file
+        .sections
+        .iter()
+        .map(|s| s.kind == elf::SHT_NULL || s.loaded() || s.name == ".shstrtab")
+        .collect();
+    retain_sections(file, &keep);
+}

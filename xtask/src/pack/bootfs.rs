@@ -1,0 +1,63 @@
+//! The bootfs of an image from its entries.
+
+use std::fmt;
+
+/// A file, folder or link of an image, with the bytes that go in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PackEntry<'a> {
+    /// Absolute path in the image.
+    pub path: String,
+    /// Permission bits, 0 … 0o7777.
+    pub mode: u32,
+    pub uid: u32,
+    pub gid: u32,
+    /// The owner as written: a name or a number.
+    pub owner: String,
+    /// The group as written: a name or a number.
+    pub group: String,
+    pub content: PackContent<'a>,
+}
+
+/// What a [`PackEntry`] is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PackContent<'a> {
+    /// A file with these bytes.
+    File(&'a [u8]),
+    Dir,
+    /// A symbolic link's target.
+    Link(String),
+}
+
+/// Why entries are no bootfs: what the format's writer says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BootfsError(pub bootfs::write::Error);
+
+impl fmt::Display for BootfsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cannot pack the bootfs: {}", self.0)
+    }
+}
+
+impl std::error::Error for BootfsError {}
+
+/// The bootfs of `entries`, in whatever order, dated `mtime` (seconds since 1970).
+///
+/// # Errors
+/// When the entries are no tree, or the format cannot hold one of them.
+pub fn bootfs(entries: &[PackEntry<'_>], mtime: i64) -> Result<Vec<u8>, BootfsError> {
+    let entries: Vec<_> = entries
+        .iter()
+        .map(|e| bootfs::write::Entry {
+            path: &e.path,
+            permissions: e.mode,
+            uid: e.uid,
+            gid: e.gid,
+            content: match &e.content {
+                PackContent::File(data) => bootfs::write::Content::File(data),
+                PackContent::Dir => bootfs::write::Content::Dir,
+                PackContent::Link(to) => bootfs::write::Content::Link(to),
+            },
+        })
+        .collect();
+    bootfs::write::write(&entries, mtime).map_err(BootfsError)
+}

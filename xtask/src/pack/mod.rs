@@ -1,0 +1,11 @@
+//! From a relocated kernel and the files of an image to what boots: bootfs, `loader.img`,
+//! and the `manifest` of what is in it. Values and bytes to bytes; reading the files is
+//! `exec`'s.
+
+mod bootfs;
+mod loader_img;
+mod manifest;
+
+pub use bootfs::{BootfsError, PackContent, PackEntry, bootfs};
+pub use loader_img::{PackError, loader_img};
+pub use manifest::manifest;
