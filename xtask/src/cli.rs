@@ -78,6 +78,7 @@ pub struct BuildFlags {
 /// The commands. One line here, one in [`Command::run`], one file in `cmd/`.
 #[derive(clap::Subcommand, Debug)]
 pub enum Command {
+    Build(crate::cmd::build::Build),
     Doctor(crate::cmd::doctor::Doctor),
 }
 
@@ -89,6 +90,7 @@ impl Command {
     /// failed build or test.
     pub fn run(self, cx: &Context) -> anyhow::Result<Status> {
         match self {
+            Command::Build(build) => build.run(cx),
             Command::Doctor(doctor) => doctor.run(cx),
         }
     }

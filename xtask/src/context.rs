@@ -73,7 +73,8 @@ fn absolute(cwd: &Utf8Path, path: &Utf8Path) -> Utf8PathBuf {
     for part in cwd.join(path).components() {
         match part {
             camino::Utf8Component::CurDir => {}
-            camino::Utf8Component::ParentDir if out.file_name().is_some() => {
+            // Above the root is the root: there pop does nothing.
+            camino::Utf8Component::ParentDir => {
                 out.pop();
             }
             other => out.push(other),

@@ -1,3 +1,4 @@
 //! One thin file a command: gather → plan → exec → report.
 
+pub mod build;
 pub mod doctor;

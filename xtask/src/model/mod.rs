@@ -1,9 +1,11 @@
 //! The words of Osier as types: values without I/O, shared by every stage.
 
 mod arch;
+mod digest;
 mod layout;
 mod name;
 
 pub use arch::Arch;
+pub use digest::Digest;
 pub use layout::Layout;
 pub use name::{Mode, Name, NameError};

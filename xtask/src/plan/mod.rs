@@ -1,1 +1,22 @@
-//! Pure: request + workspace + host → a plan that can be printed. Nothing here reads a file.
+//! Pure: request + workspace + host → a plan that can be printed, hashed and compared.
+//! Nothing here reads a file, and nothing runs that is not in the plan.
+
+mod cargo;
+mod final_crate;
+mod image;
+mod kernel;
+mod make;
+pub mod request;
+pub mod stamp;
+mod step;
+
+pub use cargo::{CargoCall, app_call, kernel_call, lock_call};
+pub use final_crate::{FinalCrate, final_crate, workspace_tables};
+pub use kernel::{DriverCrate, KernelSpec};
+pub use make::{Solved, plan};
+pub use request::{Selection, selections};
+pub use stamp::{Change, Facts, Made, Outputs, Rebuild, Stamp};
+pub use step::{
+    Action, BuildHeader, BuildPlan, Input, PackContent, PackEntry, Relocate, Selected, Step,
+    StepId, Tool,
+};

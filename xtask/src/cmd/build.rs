@@ -1,0 +1,225 @@
+//! `cargo xtask build`: gather → plan → exec → report.
+
+use crate::cli::{BuildFlags, Selectors};
+use crate::config::{self, LoadRequest, resolved::Workspace};
+use crate::context::Context;
+use crate::error::{Refusal, Status};
+use crate::exec::engine::{Done, Engine, Options};
+use crate::exec::{self, host::Tools, memo::Memo, stamps::Stamps};
+use crate::model::{Arch, Name};
+use crate::plan::{self, Action, BuildPlan, Selected, Selection};
+use crate::report::{self, Event, Observer, Outcome};
+use crate::setup::Need;
+use anyhow::{Context as _, Result};
+use camino::Utf8PathBuf;
+use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroUsize;
+use std::time::Instant;
+
+/// Builds images
+#[derive(clap::Args, Debug)]
+pub struct Build {
+    #[command(flatten)]
+    pub selectors: Selectors,
+    #[command(flatten)]
+    pub flags: BuildFlags,
+}
+
+impl Build {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// A wrong request or configuration; a failed step.
+    pub fn run(self, cx: &Context) -> Result<Status> {
+        let built = build(cx, &self.selectors, &self.flags)?;
+        for image in &built.images {
+            eprintln!("{}", image.folder);
+        }
+        Ok(Status::OK)
+    }
+}
+
+/// What a build made.
+#[derive(Debug)]
+pub struct Built {
+    pub workspace: Workspace,
+    pub images: Vec<BuiltImage>,
+}
+
+/// One image's artifacts, by absolute path.
+#[derive(Debug)]
+pub struct BuiltImage {
+    pub selected: Selected,
+    /// `<build-dir>/<arch>-<mode>-<profile>/<image>`.
+    pub folder: Utf8PathBuf,
+    pub loader_elf: Utf8PathBuf,
+    pub loader_img: Utf8PathBuf,
+    pub cmdline: Utf8PathBuf,
+    /// The apps in it: path in the image → ELF file with symbols.
+    pub apps: BTreeMap<String, Utf8PathBuf>,
+}
+
+/// The configuration of everything that `cx` can see.
+///
+/// # Errors
+/// A [`Refusal`] with all mistakes of all files.
+pub fn workspace(cx: &Context) -> Result<Workspace> {
+    let request = LoadRequest {
+        osier: cx.root.clone(),
+        cwd: cx.cwd.clone(),
+        repos: cx.repos.clone(),
+        build_dir: Some(cx.layout.root().to_owned()),
+    };
+    let color = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    Ok(config::load(&request).map_err(|d| Refusal::rendered(d.render(color)))?)
+}
+
+/// The plan of what `selectors` select.
+///
+/// # Errors
+/// A [`Refusal`] about the request.
+pub fn plan(cx: &Context, workspace: &Workspace, selectors: &Selectors) -> Result<BuildPlan> {
+    let selections = plan::selections(selectors, &cx.env, workspace)?;
+    let solve = |s: &Selection, _: &_| {
+        let profile = workspace.profiles.get(&(s.arch.value, s.profile.value.profile.clone()));
+        let names = profile.into_iter().flat_map(|p| p.drivers.iter().map(|d| d.value.clone()));
+        let all: Vec<Name> = names.chain(s.profile.value.plus.iter().cloned()).collect();
+        let kept = all.into_iter().filter(|n| !s.profile.value.minus.contains(n));
+        Ok(kept.map(|n| (n, "the profile".to_owned())).collect())
+    };
+    Ok(plan::plan(workspace, &selections, &solve)?)
+}
+
+/// Builds what `selectors` select and tells where it lies. The lock of the build directory
+/// is released when this returns.
+///
+/// # Errors
+/// A wrong request or configuration; a failed step.
+pub fn build(cx: &Context, selectors: &Selectors, flags: &BuildFlags) -> Result<Built> {
+    let workspace = workspace(cx)?;
+    let mut plan = plan(cx, &workspace, selectors)?;
+    plan.steps.retain(|s| {
+        matches!(
+            s.action,
+            Action::CompileKernel { .. }
+                | Action::CompileApps { .. }
+                | Action::SyscallTable { .. }
+                | Action::Link { .. }
+                | Action::Relocate(_)
+        )
+    });
+    let done = carry_out(cx, &workspace, &plan, flags)?;
+    report_failures(&done)?;
+    let images = plan.selections.iter().map(|s| image(cx, s)).collect();
+    Ok(Built { workspace, images })
+}
+
+fn image(cx: &Context, selected: &Selected) -> BuiltImage {
+    let folder = cx.layout.root().join(&selected.folder);
+    let apps = selected.apps.iter();
+    BuiltImage {
+        loader_elf: folder.join("loader.elf"),
+        loader_img: folder.join("loader.img"),
+        cmdline: folder.join("cmdline"),
+        apps: apps.map(|(path, elf)| (path.clone(), cx.layout.root().join(elf))).collect(),
+        folder,
+        selected: selected.clone(),
+    }
+}
+
+/// Carries out `plan` under the build directory's lock.
+fn carry_out(
+    cx: &Context,
+    workspace: &Workspace,
+    plan: &BuildPlan,
+    flags: &BuildFlags,
+) -> Result<Done> {
+    let begun = Instant::now();
+    let arches: BTreeSet<Arch> = plan.selections.iter().map(|s| s.arch).collect();
+    let needs: BTreeSet<Need> = arches.into_iter().flat_map(Need::of_build).collect();
+    exec::setup::ensure(cx, &needs.into_iter().collect::<Vec<_>>())?;
+    let command: Vec<String> = std::env::args().skip(1).collect();
+    let command = format!("cargo xtask {}", command.join(" "));
+    let _lock = exec::lock::acquire(&cx.layout.lock(), &command, |holder| {
+        eprintln!("waiting for the build directory {}, held by {holder}", cx.layout.root());
+    })?;
+    let tools = Tools::find(&cx.env)?;
+    let (env, stripped) = exec::env::sanitise(&cx.env);
+    let options = Options {
+        jobs: jobs(cx, workspace, flags)?.get(),
+        offline: flags.offline || workspace.settings.offline.as_ref().is_some_and(|o| o.value),
+        keep_going: flags.keep_going,
+    };
+    let memo = Memo::open(&cx.layout.cache().join("memo.json"), flags.rehash);
+    let stamps = Stamps::new(&cx.layout);
+    let jobserver = jobserver::Client::new(options.jobs).context("cannot make a jobserver")?;
+    let observer = report::Plain::new(cx.verbose);
+    let me = std::env::current_exe().context("cannot find xtask's own program")?;
+    let me = Utf8PathBuf::from_path_buf(me).unwrap_or_default();
+    let run = format!("{}", std::process::id());
+    observer.hear(&Event::RunStarted {
+        format: report::FORMAT,
+        run: run.clone(),
+        command,
+        plan: plan.hash.to_string(),
+        steps: plan.steps.len(),
+        stripped,
+        overridden: Vec::new(),
+    });
+    let engine = Engine {
+        layout: &cx.layout,
+        workspace,
+        tools: &tools,
+        env: &env,
+        options,
+        observer: &observer,
+        memo: &memo,
+        stamps: &stamps,
+        jobserver: &jobserver,
+        run,
+        xtask: memo.digest(&me)?.0.to_string(),
+    };
+    let done = engine.run(plan);
+    memo.save()?;
+    let done = done?;
+    observer.hear(&Event::RunFinished {
+        ok: done.failures.is_empty(),
+        ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
+        ran: done.count(Outcome::Rebuilt) + done.count(Outcome::Unchanged),
+        fresh: done.count(Outcome::Fresh),
+        failed: done.count(Outcome::Failed),
+        skipped: done.count(Outcome::Skipped),
+    });
+    Ok(done)
+}
+
+/// `--jobs`, `MAX_JOBS`, the settings, or the CPUs that this process may use: the standard
+/// library takes cgroup quotas and affinity into account.
+fn jobs(cx: &Context, workspace: &Workspace, flags: &BuildFlags) -> Result<NonZeroUsize> {
+    if let Some(jobs) = flags.jobs {
+        return Ok(jobs);
+    }
+    if let Some(text) = cx.env.get("MAX_JOBS").filter(|t| !t.is_empty()) {
+        let refuse = |_| Refusal::new(format!("MAX_JOBS={text} is not a number above 0"));
+        return Ok(text.parse().map_err(refuse)?);
+    }
+    let set = workspace.settings.jobs.as_ref().and_then(|j| NonZeroUsize::new(j.value as usize));
+    Ok(set.or_else(|| std::thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN))
+}
+
+/// All failures together, as one error.
+fn report_failures(done: &Done) -> Result<()> {
+    if done.failures.is_empty() {
+        return Ok(());
+    }
+    if let Some((id, error)) = done.failures.iter().find(|(_, e)| crate::error::status(e) == 2) {
+        let refusal = error.chain().find_map(|e| e.downcast_ref::<Refusal>());
+        return Err(anyhow::Error::new(
+            refusal.cloned().unwrap_or_else(|| Refusal::new(format!("{error:#}"))),
+        )
+        .context(format!("the step `{id}` failed")));
+    }
+    let text: Vec<String> =
+        done.failures.iter().map(|(id, e)| format!("the step `{id}` failed: {e:#}")).collect();
+    anyhow::bail!("{}", text.join("\n"))
+}

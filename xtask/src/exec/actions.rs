@@ -1,0 +1,190 @@
+//! What each action does: bytes in through [`StepIo`], a pure function, bytes out.
+
+use super::cargo::{self, Rebuilt};
+use super::engine::Engine;
+use super::fsx;
+use super::io::StepIo;
+use crate::link;
+use crate::model::Arch;
+use crate::plan::{
+    Action, Input, KernelSpec, Relocate, app_call, final_crate, kernel_call, lock_call,
+    workspace_tables,
+};
+use crate::report::Event;
+use anyhow::{Context as _, Result, bail};
+use camino::{Utf8Path, Utf8PathBuf};
+
+/// Carries out the step of `io`. Gives what cargo compiled, for the steps that call it.
+pub fn act(engine: &Engine<'_>, io: &StepIo<'_>) -> Result<Vec<Rebuilt>> {
+    match &io.step.action {
+        Action::CompileKernel { kernel } => return compile_kernel(engine, io, kernel),
+        Action::CompileApps { .. } => return compile_apps(engine, io),
+        Action::SyscallTable { arch } => syscall_table(io, *arch)?,
+        Action::Link { arch } => link_kernel(engine, io, *arch)?,
+        Action::Relocate(plan) => relocate(io, plan)?,
+        _ => bail!("not yet"),
+    }
+    Ok(Vec::new())
+}
+
+/// Calls cargo, with the jobserver and the sanitised environment.
+fn call_cargo(
+    engine: &Engine<'_>,
+    io: &StepIo<'_>,
+    call: &crate::plan::CargoCall,
+) -> Result<cargo::Outcome> {
+    let step = &io.step.id.0;
+    engine.observer.hear(&Event::Command { step: step.clone(), line: cargo::shown(call) });
+    let mut command = cargo::command(call, engine.tools, engine.env, engine.options.offline);
+    engine.jobserver.configure(&mut command);
+    let outcome = cargo::compile(command, |package| {
+        engine.observer.hear(&Event::Progress { step: step.clone(), text: package.to_owned() });
+    })?;
+    if !outcome.diagnostics.trim().is_empty() {
+        let text = outcome.diagnostics.clone();
+        engine.observer.hear(&Event::Diagnostics { step: step.clone(), text });
+    }
+    Ok(outcome)
+}
+
+fn compile_kernel(engine: &Engine<'_>, io: &StepIo<'_>, spec: &KernelSpec) -> Result<Vec<Rebuilt>> {
+    let package = lay_out_final_crate(engine, io, spec)?;
+    let folder = engine.layout.gen_crate(&spec.key());
+    let target = engine.layout.target().join(format!("kernel-{}", spec.arch));
+    let outcome = call_cargo(engine, io, &kernel_call(spec, &folder, &target))?;
+    let name = package.replace('-', "_");
+    let archive = outcome
+        .artifacts
+        .iter()
+        .filter(|a| a.target == name)
+        .flat_map(|a| &a.files)
+        .find(|f| f.extension() == Some("a"))
+        .with_context(|| format!("cargo made no static library of {package}"))?;
+    io.put_copy(io.output_named("libkernel.a")?, archive)?;
+    Ok(outcome.rebuilt)
+}
+
+/// Makes the folder of a kernel's final crate what it must be; gives the package's name.
+fn lay_out_final_crate(engine: &Engine<'_>, io: &StepIo<'_>, spec: &KernelSpec) -> Result<String> {
+    let folder = engine.layout.gen_crate(&spec.key());
+    let osier = |path: &str| {
+        let found = io.step.inputs.iter().find_map(|i| match i {
+            Input::File(f) if f.repo == crate::config::resolved::OSIER && f.path == path => Some(f),
+            _ => None,
+        });
+        io.source_path(found.with_context(|| format!("{path} is not an input"))?)
+    };
+    let tables = workspace_tables(&fsx::read_text(&osier("Cargo.toml")?)?);
+    let made = final_crate(spec, &tables);
+    for (link, (repo, path)) in &made.links {
+        let repository = engine.workspace.repository(repo);
+        let root = &repository.with_context(|| format!("there is no repository `{repo}`"))?.root;
+        fsx::symlink(&root.join(path), &folder.join(link))?;
+    }
+    let mut seed = fsx::read(&osier("Cargo.lock")?)?;
+    for (path, text) in &made.files {
+        fsx::write_if_changed(&folder.join(path), text.as_bytes())?;
+    }
+    // The lock is ours, amended once for this crate: `--locked` holds from then on. What it
+    // was amended from is kept beside it.
+    seed.extend(made.files.values().flat_map(|text| text.bytes()));
+    let (lock, from) = (folder.join("Cargo.lock"), folder.join("seed"));
+    let seed = crate::model::Digest::of(&seed).to_string();
+    if !lock.exists() || std::fs::read_to_string(&from).ok().as_deref() != Some(seed.as_str()) {
+        fsx::copy(&osier("Cargo.lock")?, &lock)?;
+        amend_lock(engine, &folder)?;
+        fsx::write(&from, seed.as_bytes())?;
+    }
+    Ok(made.package)
+}
+
+/// Lets cargo fit the seeded lock to the generated manifest. Offline first, for then it can
+/// only drop and add what is known; with the network when crates are still to be fetched.
+fn amend_lock(engine: &Engine<'_>, folder: &Utf8Path) -> Result<()> {
+    let mut last = String::new();
+    for offline in [true, false] {
+        if !offline && engine.options.offline {
+            break;
+        }
+        let mut command = cargo::command(&lock_call(folder), engine.tools, engine.env, offline);
+        let out = command.output().context("cannot start cargo")?;
+        if out.status.success() {
+            return Ok(());
+        }
+        last = String::from_utf8_lossy(&out.stderr).into_owned();
+    }
+    bail!("cargo cannot make the kernel's lock file\n{}", last.trim_end())
+}
+
+fn compile_apps(engine: &Engine<'_>, io: &StepIo<'_>) -> Result<Vec<Rebuilt>> {
+    let Action::CompileApps { repository, arch, mode, settings, target, apps } = &io.step.action
+    else {
+        bail!("not an app step");
+    };
+    let repo = engine.workspace.repository(repository);
+    let root = &repo.with_context(|| format!("there is no repository `{repository}`"))?.root;
+    let folder = engine.layout.target().join(format!("app-{arch}"));
+    let names: Vec<&str> = apps.iter().map(|a| a.as_str()).collect();
+    // The last that matches wins, and the build directory may lie in the repository.
+    let remap: [(Utf8PathBuf, &str); 4] = [
+        (engine.tools.cargo_home.clone(), "/cargo"),
+        (engine.tools.toolchain.sysroot.clone(), "/toolchain"),
+        (root.clone(), "/source"),
+        (engine.layout.root().to_owned(), "/build"),
+    ];
+    let call = app_call((*mode, settings), target, &names, root, &folder, &remap);
+    let outcome = call_cargo(engine, io, &call)?;
+    for app in &names {
+        let made = outcome.artifacts.iter().find(|a| a.target == *app && a.executable.is_some());
+        let made = made.and_then(|a| a.executable.as_deref());
+        let made = made.with_context(|| format!("cargo made no program `{app}`"))?;
+        io.put_copy(io.output_named(app)?, made)?;
+    }
+    Ok(outcome.rebuilt)
+}
+
+fn syscall_table(io: &StepIo<'_>, arch: Arch) -> Result<()> {
+    let archive = io.made(io.input_named("libkernel.a")?)?;
+    let object = link::syscall_object(arch, &link::syscalls_defined(&archive)?)?;
+    io.put(io.output_named("syscalls.o")?, &object)
+}
+
+fn link_kernel(engine: &Engine<'_>, io: &StepIo<'_>, arch: Arch) -> Result<()> {
+    let script = io.step.inputs.iter().find_map(|i| match i {
+        Input::File(path) => Some(path),
+        _ => None,
+    });
+    let output = io.output_named("kernel.pie")?;
+    let part = fsx::part_name(&engine.layout.root().join(output));
+    let args = link::lld_args(&link::LinkInputs {
+        arch,
+        archive: &io.made_path(io.input_named("libkernel.a")?)?,
+        syscalls: &io.made_path(io.input_named("syscalls.o")?)?,
+        script: &io.source_path(script.context("the link step has no script")?)?,
+        output: &part,
+        jobs: engine.options.jobs,
+    });
+    let step = io.step.id.0.clone();
+    let line = format!("{} {}", engine.tools.rust_lld, args.join(" "));
+    engine.observer.hear(&Event::Command { step, line });
+    let mut command = std::process::Command::new(&engine.tools.rust_lld);
+    let out = command.args(&args).env_clear().output();
+    let out = out.with_context(|| format!("cannot start {}", engine.tools.rust_lld))?;
+    if !out.status.success() {
+        let text = String::from_utf8_lossy(&out.stderr).into_owned();
+        bail!("rust-lld failed ({})\n{}", out.status, text.trim_end());
+    }
+    io.put_part(output)
+}
+
+fn relocate(io: &StepIo<'_>, plan: &Relocate) -> Result<()> {
+    let pie = io.made(io.input_named("kernel.pie")?)?;
+    let planned = link::RelocatePlan {
+        base: plan.base,
+        high_half: plan.high_half,
+        machine: plan.elf_machine,
+    };
+    let moved = link::relocate(&pie, &planned)?;
+    io.put(io.output_named("loader.elf")?, &moved.elf)?;
+    io.put(io.output_named("loader.relocs")?, &moved.relocs)
+}

@@ -1,0 +1,148 @@
+//! Cargo's command lines, as values.
+//!
+//! Whatever decides bytes is said here in full, because a user's own cargo configuration
+//! applies to every key that is merely left out: every key of the profile, the rustflags
+//! (an empty list overrides; an unset variable does not), the wrappers.
+
+use super::KernelSpec;
+use super::final_crate::place;
+use crate::config::resolved::ModeConfig;
+use crate::model::Mode;
+use camino::{Utf8Path, Utf8PathBuf};
+use std::collections::BTreeMap;
+
+/// One call of cargo: arguments, and environment on top of the sanitised one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CargoCall {
+    pub cwd: Utf8PathBuf,
+    pub args: Vec<String>,
+    pub env: BTreeMap<String, String>,
+}
+
+/// The key under which cargo knows a mode.
+#[must_use]
+pub const fn cargo_profile(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Release => "release",
+        Mode::Debug => "dev",
+    }
+}
+
+/// The call that compiles a kernel's static library in its final crate at `cwd`.
+#[must_use]
+pub fn kernel_call(spec: &KernelSpec, cwd: &Utf8Path, target_dir: &Utf8Path) -> CargoCall {
+    let mut args = vec![
+        "build".to_owned(),
+        // Without arch-independent std: the JSON target has no prebuilt libraries.
+        "-Zbuild-std=core,alloc,compiler_builtins".to_owned(),
+        "-Zbuild-std-features=compiler-builtins-mem".to_owned(),
+        "-Zjson-target-spec".to_owned(),
+        "-Ztrim-paths".to_owned(),
+        format!("--target={}", place(&spec.target.repo, &spec.target.path)),
+    ];
+    let profile = cargo_profile(spec.mode);
+    args.extend(profile_args(profile, &spec.settings));
+    args.push(format!("--config=profile.{profile}.trim-paths=\"all\""));
+    args.extend(common_args(profile, target_dir));
+    let mut env = common_env("");
+    // The pinned toolchain is a stable one; only the kernel uses unstable features of it.
+    env.insert("RUSTC_BOOTSTRAP".to_owned(), "1".to_owned());
+    CargoCall { cwd: cwd.to_owned(), args, env }
+}
+
+/// The call that makes the seeded lock of the final crate at `cwd` fit its manifest: it adds
+/// the generated package and drops what no dependency needs, and resolves nothing anew.
+#[must_use]
+pub fn lock_call(cwd: &Utf8Path) -> CargoCall {
+    let args = ["metadata", "--format-version=1", "--offline"].map(str::to_owned).to_vec();
+    CargoCall { cwd: cwd.to_owned(), args, env: common_env("") }
+}
+
+/// The call that compiles the packages `apps` of the workspace at `cwd` for the triple
+/// `target`, linked by rust-lld: no C compiler for either arch.
+///
+/// `remap` are (folder, name) pairs: the folder's path is replaced in what rustc writes.
+#[must_use]
+pub fn app_call(
+    (mode, settings): (Mode, &ModeConfig),
+    target: &str,
+    apps: &[&str],
+    cwd: &Utf8Path,
+    target_dir: &Utf8Path,
+    remap: &[(Utf8PathBuf, &str)],
+) -> CargoCall {
+    let profile = cargo_profile(mode);
+    let mut args = vec!["build".to_owned(), format!("--target={target}")];
+    args.extend(apps.iter().map(|app| format!("--package={app}")));
+    args.extend(profile_args(profile, settings));
+    args.extend(common_args(profile, target_dir));
+    let mut flags = vec![
+        "-Clinker-flavor=ld.lld".to_owned(),
+        // musl's start files and libc come from the toolchain, not from the host.
+        "-Clink-self-contained=yes".to_owned(),
+    ];
+    flags.extend(remap.iter().map(|(from, to)| format!("--remap-path-prefix={from}={to}")));
+    // Cargo separates encoded flags by the byte 0x1f.
+    let mut env = common_env(&flags.join("\x1f"));
+    let linker = format!("CARGO_TARGET_{}_LINKER", target.to_uppercase().replace('-', "_"));
+    env.insert(linker, "rust-lld".to_owned());
+    CargoCall { cwd: cwd.to_owned(), args, env }
+}
+
+/// What every compiling call says.
+fn common_args(profile: &str, target_dir: &Utf8Path) -> Vec<String> {
+    vec![
+        format!("--profile={profile}"),
+        format!("--target-dir={target_dir}"),
+        "--locked".to_owned(),
+        // Cargo names the reason of each rebuild on stderr when asked for detail.
+        "--verbose".to_owned(),
+        "--message-format=json-render-diagnostics".to_owned(),
+        // The soft-float target makes core report 12,500 future incompatibilities (design §6).
+        "--config=future-incompat-report.frequency=\"never\"".to_owned(),
+    ]
+}
+
+/// What every call says through the environment. `rustflags` is cargo's encoded form.
+fn common_env(rustflags: &str) -> BTreeMap<String, String> {
+    [
+        ("CARGO_ENCODED_RUSTFLAGS", rustflags),
+        ("CARGO_TERM_COLOR", "never"),
+        ("CARGO_TERM_PROGRESS_WHEN", "never"),
+        ("CARGO_INCREMENTAL", "0"),
+        ("RUSTC_WRAPPER", ""),
+        ("RUSTC_WORKSPACE_WRAPPER", ""),
+        ("LC_ALL", "C"),
+    ]
+    .map(|(k, v)| (k.to_owned(), v.to_owned()))
+    .into()
+}
+
+/// Every key of a cargo profile.
+fn profile_args(profile: &str, settings: &ModeConfig) -> Vec<String> {
+    let quoted = |s: &str| format!("\"{s}\"");
+    let opt = match settings.opt_level.as_str() {
+        level @ ("s" | "z") => quoted(level),
+        level => level.to_owned(),
+    };
+    let lto = match settings.lto.as_str() {
+        "off" => quoted("off"),
+        kind => quoted(kind),
+    };
+    [
+        ("opt-level", opt),
+        ("lto", lto),
+        ("codegen-units", settings.codegen_units.to_string()),
+        ("debug", quoted(&settings.debug)),
+        ("debug-assertions", settings.debug_assertions.to_string()),
+        ("overflow-checks", settings.debug_assertions.to_string()),
+        ("split-debuginfo", quoted("off")),
+        ("strip", quoted("none")),
+        ("panic", quoted("unwind")),
+        ("incremental", "false".to_owned()),
+        ("rpath", "false".to_owned()),
+    ]
+    .into_iter()
+    .map(|(key, value)| format!("--config=profile.{profile}.{key}={value}"))
+    .collect()
+}
