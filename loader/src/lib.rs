@@ -14,6 +14,7 @@ extern crate std;
 extern crate alloc;
 
 pub mod bootinfo;
+pub mod dtb;
 pub mod exec;
 pub mod fs;
 pub mod mm;

@@ -33,6 +33,8 @@
 //!             early_device(page: PhysAddr) -> Option<VirtAddr>   maps one 4 KiB page of registers, uncached, in the early tables
 //!                                             at the next free page of mm::layout::EARLY_DEVICE; mm::init maps it there again
 //!             activate_kernel(root: PhysAddr); activate_user(root: PhysAddr, asid: u16); flush_page(VirtAddr); flush_all()
+//!             deactivate_user()               leaves the app's half empty: before its tables are freed
+//!             sync_instructions(&[u8])        after a page got new content, before it is mapped executable (nothing on x64)
 //! mod trap:   #[repr(C)] TrapFrame with syscall_number() -> usize, syscall_args() -> [usize; 6], set_syscall_result(isize),
 //!             pc(), sp(), set_pc(), set_sp(), set_arg(n, usize), set_tls(), is_user(), frame_pointer(), registers() -> iterator of
 //!             (&'static str, usize) for crash reports; TrapFrame::new_user(pc, sp) -> TrapFrame
@@ -44,6 +46,7 @@
 //! mod uaccess: copy_from_user(dst: &mut [u8], src: usize) -> Result<(), Fault>; copy_to_user(dst: usize, src: &[u8]);
 //!             zero_user(dst: usize, len: usize); read_user_u32 / write_user_u32 / compare_exchange_user_u32 (futex);
 //!             all by a fix-up table, all refuse addresses ≥ USER_END
+//!             Fault stands in the arch's own module: arch::Fault
 //! mod power:  off(&BootInfo) -> never returns if it works; exit_channel(bytes) (see crate::end)
 //! mod random: hardware() -> Option<u64>       RDRAND / RNDR
 //! mod backtrace: here() -> (pc, fp); walk(fp: usize, within: Range<usize>, each: &mut dyn FnMut(usize)): calls `each` with every

@@ -1,0 +1,159 @@
+//! From the first Rust function to `kmain`: the device tree becomes a [`BootInfo`].
+
+use core::cell::UnsafeCell;
+use core::sync::atomic::Ordering;
+
+use super::{paging, percpu, platform, power, tables};
+use crate::bootinfo::{BootInfo, MAX_CMDLINE, MemoryMap, Region, RegionKind};
+use crate::dtb::{self, Dtb};
+use crate::mm::{PAGE_SIZE, PhysAddr, PhysRange};
+use crate::percpu::BOOT_CPU;
+
+/// Length of the stack that the kernel boots on.
+pub const BOOT_STACK_LEN: usize = 32 << 10;
+/// Length of the boot CPU's interrupt stack.
+const IRQ_STACK_LEN: usize = 16 << 10;
+/// Length of the stack that a stack overflow is reported on: enough for a panic.
+const OVERFLOW_STACK_LEN: usize = 8 << 10;
+/// Longest device tree (booting.rst).
+const MAX_DTB: usize = 2 << 20;
+
+/// A stack in .bss.
+#[repr(C, align(16))]
+pub struct Stack<const LEN: usize>(UnsafeCell<[u8; LEN]>);
+
+// SAFETY: memory that only the stack pointer refers to.
+unsafe impl<const LEN: usize> Sync for Stack<LEN> {}
+
+impl<const LEN: usize> Stack<LEN> {
+    const fn new() -> Self {
+        Self(UnsafeCell::new([0; LEN]))
+    }
+
+    fn top(&self) -> usize {
+        self.0.get() as usize + LEN
+    }
+}
+
+/// The stack that the kernel boots on.
+pub static BOOT_STACK: Stack<BOOT_STACK_LEN> = Stack::new();
+static IRQ_STACK: Stack<IRQ_STACK_LEN> = Stack::new();
+static OVERFLOW_STACK: Stack<OVERFLOW_STACK_LEN> = Stack::new();
+
+/// The command line outlives the boot tables, which the device tree is read through.
+struct Cmdline(UnsafeCell<[u8; MAX_CMDLINE]>);
+
+// SAFETY: written once, by the boot CPU, before anybody reads it.
+unsafe impl Sync for Cmdline {}
+
+static CMDLINE: Cmdline = Cmdline(UnsafeCell::new([0; MAX_CMDLINE]));
+
+/// Entered by `head` with the MMU on, at virtual addresses, on [`BOOT_STACK`]: `dtb` is where
+/// the device tree is, `load_base` where the image is.
+pub(super) extern "C" fn rust_entry(dtb: u64, load_base: u64) -> ! {
+    percpu::install(&BOOT_CPU);
+    let stacks = &BOOT_CPU.arch;
+    stacks.irq_stack_top.store(IRQ_STACK.top(), Ordering::Relaxed);
+    stacks.overflow_stack_top.store(OVERFLOW_STACK.top(), Ordering::Relaxed);
+    // Without a device tree there is neither memory nor a console to say so on.
+    let Some((tree, range)) = device_tree(dtb, load_base) else { super::cpu::halt() };
+    let info = boot_info(&tree, range, load_base);
+    let ram = info.memory.regions().iter().find(|r| {
+        r.kind == RegionKind::Usable
+            && r.range.start.0 <= load_base
+            && load_base < r.range.end.0
+    });
+    let direct = match ram {
+        // SAFETY: the boot CPU, once; the device tree says that it is RAM.
+        Some(region) => unsafe { tables::map_early_direct(load_base, region.range) },
+        None => PhysRange::EMPTY,
+    };
+    paging::set_early(direct, tables::empty_root(load_base));
+    platform::init(tree);
+    crate::kmain(info)
+}
+
+/// Maps and reads the device tree at `start`.
+fn device_tree(start: u64, load_base: u64) -> Option<(Dtb<'static>, PhysRange)> {
+    if start == 0 || !start.is_multiple_of(8) {
+        return None;
+    }
+    // SAFETY: the boot CPU, once; the protocol says that the device tree is there.
+    let virt = unsafe { tables::map_dtb(load_base, PhysAddr(start)) };
+    // SAFETY: mapped for ever, read-only, at least 2 MiB; nobody writes it.
+    let header = unsafe { core::slice::from_raw_parts(virt.0 as *const u8, dtb::HEADER_LEN) };
+    let len = dtb::total_size(header).ok().filter(|&len| len <= MAX_DTB)?;
+    // SAFETY: as above.
+    let bytes = unsafe { core::slice::from_raw_parts(virt.0 as *const u8, len) };
+    let tree = Dtb::new(bytes).ok()?;
+    Some((tree, PhysRange::with_len(PhysAddr(start), tree.used_len() as u64)))
+}
+
+/// What the tree says.
+fn boot_info(tree: &Dtb<'static>, dtb: PhysRange, load_base: u64) -> BootInfo {
+    let mut memory = MemoryMap::new();
+    let mut add = |range, kind| {
+        memory.push(Region { range, kind });
+    };
+    let mut cmdline: &'static [u8] = b"";
+    let (mut module, mut seed) = (None, None);
+    tree.walk(&mut |path| {
+        let node = path.node();
+        if path.depth() == 1 && node.text("device_type") == Some(b"memory") && node.is_enabled() {
+            (0..).map_while(|i| path.reg(i)).for_each(|r| add(r, RegionKind::Usable));
+        } else if path.depth() == 2 && path.parent().is_some_and(|p| p.is(&["reserved-memory"])) {
+            (0..).map_while(|i| path.reg(i)).for_each(|r| add(r, RegionKind::Reserved));
+        } else if path.is(&["chosen"]) {
+            cmdline = keep(node.text("bootargs").unwrap_or(b""));
+            module = node
+                .number("linux,initrd-start")
+                .zip(node.number("linux,initrd-end"))
+                .map(|(start, end)| PhysRange::new(PhysAddr(start), PhysAddr(end)))
+                .filter(|range| !range.is_empty());
+            seed = node
+                .property("rng-seed")
+                .and_then(|bytes| bytes.first_chunk::<32>().copied())
+                .filter(|seed| seed.iter().any(|&b| b != 0));
+        } else if path.is(&["psci"]) {
+            power::set_conduit(node.property("method").unwrap_or(b""));
+        }
+        true
+    });
+    tree.reservations().for_each(|range| add(range, RegionKind::Reserved));
+    add(pages(dtb), RegionKind::Reserved);
+    if let Some(range) = module {
+        add(pages(range), RegionKind::Reserved);
+    }
+    BootInfo {
+        protocol: "Linux Image",
+        load_base: PhysAddr(load_base),
+        memory,
+        cmdline,
+        module,
+        rsdp: None,
+        dtb: Some(dtb),
+        seed,
+    }
+}
+
+/// The whole pages that `range` touches.
+fn pages(range: PhysRange) -> PhysRange {
+    let page = PAGE_SIZE as u64;
+    PhysRange::new(
+        PhysAddr(range.start.0 & !(page - 1)),
+        PhysAddr(range.end.0.saturating_add(page - 1) & !(page - 1)),
+    )
+}
+
+/// Copies the command line to where it stays; at most [`MAX_CMDLINE`] bytes.
+fn keep(text: &[u8]) -> &'static [u8] {
+    let text = text.get(..MAX_CMDLINE).unwrap_or(text);
+    let to: *mut u8 = CMDLINE.0.get().cast();
+    // SAFETY: called once for the one `/chosen` of a tree, and before anybody reads: a
+    // second `/chosen` would change bytes that only `boot_info` has seen so far. `text` is
+    // not longer than the buffer.
+    unsafe {
+        core::ptr::copy_nonoverlapping(text.as_ptr(), to, text.len());
+        core::slice::from_raw_parts(to, text.len())
+    }
+}

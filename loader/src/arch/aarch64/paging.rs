@@ -1,0 +1,191 @@
+//! Encoding of page-table entries (VMSAv8-64, Arm ARM D8.3) and TLB maintenance.
+
+use core::arch::asm;
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use super::tables::{self, *};
+use crate::mm::table::{Entry, Flags, PteFormat};
+use crate::mm::{PhysAddr, PhysRange, VirtAddr, phys_to_ptr};
+
+/// What the early tables map at [`super::DIRECT_MAP`].
+static EARLY_START: AtomicU64 = AtomicU64::new(0);
+static EARLY_END: AtomicU64 = AtomicU64::new(0);
+/// How many early pages of registers are mapped.
+static EARLY_DEVICES: AtomicUsize = AtomicUsize::new(0);
+/// Physical address of the empty table for TTBR0.
+static EMPTY_ROOT: AtomicU64 = AtomicU64::new(0);
+
+/// VMSAv8-64 with a 4 KiB granule and 48-bit addresses.
+pub struct Format;
+
+impl PteFormat for Format {
+    fn max_leaf_level() -> u8 {
+        2
+    }
+
+    fn table(next: PhysAddr) -> u64 {
+        (next.0 & ADDRESS) | VALID | TABLE_OR_PAGE
+    }
+
+    fn leaf(level: u8, addr: PhysAddr, flags: Flags) -> u64 {
+        let mut entry = (addr.0 & ADDRESS) | VALID | AF | PXN | UXN;
+        if level == 0 {
+            entry |= TABLE_OR_PAGE;
+        }
+        if flags.has(Flags::DEVICE) {
+            entry |= ATTR_DEVICE;
+        } else {
+            entry |= ATTR_NORMAL | SH_INNER;
+        }
+        if !flags.has(Flags::WRITE) {
+            entry |= AP_READ_ONLY;
+        }
+        if flags.has(Flags::USER) {
+            entry |= AP_EL0;
+        }
+        if flags.has(Flags::EXECUTE) {
+            entry &= if flags.has(Flags::USER) { !UXN } else { !PXN };
+        }
+        if !flags.has(Flags::GLOBAL) {
+            entry |= NG;
+        }
+        if flags.has(Flags::OWNED) {
+            entry |= OWNED;
+        }
+        // An invalid entry may hold anything; AF tells it from an empty one.
+        if flags.has(Flags::NO_ACCESS) { entry & !VALID } else { entry }
+    }
+
+    fn decode(level: u8, entry: u64) -> Entry {
+        if entry & (VALID | AF) == 0 {
+            return Entry::Empty;
+        }
+        let addr = PhysAddr(entry & ADDRESS);
+        if level > 0 && entry & TABLE_OR_PAGE != 0 {
+            return Entry::Table(addr);
+        }
+        let mut flags = Flags::NONE;
+        let mut add = |yes: bool, flag: Flags| {
+            if yes {
+                flags = flags.with(flag);
+            }
+        };
+        let user = entry & AP_EL0 != 0;
+        add(user, Flags::USER);
+        add(entry & AP_READ_ONLY == 0, Flags::WRITE);
+        add(entry & (if user { UXN } else { PXN }) == 0, Flags::EXECUTE);
+        add(entry & (7 << 2) == ATTR_DEVICE, Flags::DEVICE);
+        add(entry & NG == 0, Flags::GLOBAL);
+        add(entry & OWNED != 0, Flags::OWNED);
+        add(entry & VALID == 0, Flags::NO_ACCESS);
+        Entry::Leaf(addr, flags)
+    }
+}
+
+/// Remembers what the boot code has mapped.
+pub(super) fn set_early(direct: PhysRange, empty_root: PhysAddr) {
+    EARLY_START.store(direct.start.0, Ordering::Relaxed);
+    EARLY_END.store(direct.end.0, Ordering::Relaxed);
+    EMPTY_ROOT.store(empty_root.0, Ordering::Relaxed);
+}
+
+/// What the early tables show, writable, at [`super::DIRECT_MAP`].
+#[must_use]
+pub fn early_mapped() -> PhysRange {
+    PhysRange::new(
+        PhysAddr(EARLY_START.load(Ordering::Relaxed)),
+        PhysAddr(EARLY_END.load(Ordering::Relaxed)),
+    )
+}
+
+/// Maps one page of registers, uncached, at the next free page of
+/// `mm::layout::EARLY_DEVICE`. `None` when there is no place left or `page` is misaligned.
+#[must_use]
+pub fn early_device(page: PhysAddr) -> Option<VirtAddr> {
+    let nth = EARLY_DEVICES.fetch_add(1, Ordering::Relaxed);
+    // SAFETY: each `nth` comes once; early consoles run on the boot CPU, and ask for
+    // registers.
+    unsafe { tables::map_early_device(nth, page) }
+}
+
+/// Makes written entries visible to the table walker: after a mapping was added, before it
+/// is used.
+pub fn publish() {
+    tables::publish();
+}
+
+/// Makes `root` the table of the kernel's half. It gets the mapping of the device tree,
+/// which the boot tables had.
+pub fn activate_kernel(root: PhysAddr) {
+    let entry: *mut u64 = phys_to_ptr(root).cast();
+    // SAFETY: `root` is a table that mm has just made, mapped like all RAM; slot 510 is not
+    // in mm's layout.
+    unsafe { entry.add(FIX_SLOT).write_volatile(fix_entry()) };
+    publish();
+    // SAFETY: the new tables map the running code, its stack and its data where they were.
+    unsafe {
+        asm!("msr ttbr1_el1, {}", "isb", "tlbi vmalle1", "dsb nsh", "isb", in(reg) root.0,
+            options(nostack, preserves_flags));
+    }
+}
+
+/// Makes `root` the table of the app's half.
+pub fn activate_user(root: PhysAddr, asid: u16) {
+    let ttbr = root.0 | u64::from(asid) << 48;
+    // SAFETY: the kernel uses nothing of the app's half except through `uaccess`.
+    unsafe {
+        asm!("dsb ishst", "msr ttbr0_el1, {}", "isb", in(reg) ttbr,
+            options(nostack, preserves_flags));
+    }
+}
+
+/// Leaves the app's half empty: before its tables are freed.
+pub fn deactivate_user() {
+    activate_user(PhysAddr(EMPTY_ROOT.load(Ordering::Relaxed)), 0);
+}
+
+/// Drops the translation of `page` on all CPUs, in all address spaces.
+pub fn flush_page(page: VirtAddr) {
+    // TLBI's operand: bits 43:0 are bits 55:12 of the address (C5.5).
+    let operand = page.0 as u64 >> 12 & ((1 << 44) - 1);
+    // SAFETY: dropping translations only costs time.
+    unsafe {
+        asm!("dsb ishst", "tlbi vaae1is, {}", "dsb ish", "isb", in(reg) operand,
+            options(nostack, preserves_flags));
+    }
+}
+
+/// Drops all translations on all CPUs.
+pub fn flush_all() {
+    // SAFETY: as above.
+    unsafe {
+        asm!("dsb ishst", "tlbi vmalle1is", "dsb ish", "isb", options(nostack, preserves_flags));
+    }
+}
+
+/// Makes what was written to `bytes` visible to instruction fetches: before a page that has
+/// got new content is mapped executable.
+pub fn sync_instructions(bytes: &[u8]) {
+    // CTR_EL0 (D17.2.34): IDC 28, DIC 29, DminLine 19:16, IminLine 3:0 in log2 of words.
+    let ctr = super::cpu::mrs!("ctr_el0");
+    let start = bytes.as_ptr() as usize;
+    let end = start + bytes.len();
+    if ctr & 1 << 28 == 0 {
+        let line = 4_usize << (ctr >> 16 & 0xf);
+        let mut at = start & !(line - 1);
+        while at < end {
+            // SAFETY: cleaning a line changes no value.
+            unsafe { asm!("dc cvau, {}", in(reg) at, options(nostack, preserves_flags)) };
+            at += line;
+        }
+    }
+    // SAFETY: barriers.
+    unsafe { asm!("dsb ish", options(nostack, preserves_flags)) };
+    if ctr & 1 << 29 == 0 {
+        // By set: the page has another address where it is executed.
+        // SAFETY: instruction caches hold no data of Rust's.
+        unsafe { asm!("ic ialluis", options(nostack, preserves_flags)) };
+    }
+    // SAFETY: barriers.
+    unsafe { asm!("dsb ish", "isb", options(nostack, preserves_flags)) };
+}

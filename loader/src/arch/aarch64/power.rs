@@ -1,0 +1,69 @@
+//! PSCI (Arm DEN0022) and the exit channel.
+
+use core::arch::asm;
+use core::sync::atomic::{AtomicU8, Ordering};
+
+use crate::bootinfo::BootInfo;
+
+/// How PSCI is called, from the device tree's `/psci/method`.
+static CONDUIT: AtomicU8 = AtomicU8::new(NONE);
+const NONE: u8 = 0;
+const HVC: u8 = 1;
+const SMC: u8 = 2;
+
+/// SYSTEM_OFF (DEN0022 5.1.9).
+const SYSTEM_OFF: u64 = 0x8400_0008;
+
+/// Takes the method that the device tree says: `hvc` or `smc`.
+pub(super) fn set_conduit(method: &[u8]) {
+    let conduit = match method {
+        b"hvc\0" => HVC,
+        b"smc\0" => SMC,
+        _ => NONE,
+    };
+    CONDUIT.store(conduit, Ordering::Relaxed);
+}
+
+/// A PSCI call; `None` when there is no PSCI. x1-x3 are the arguments.
+pub(super) fn psci(function: u64, args: [u64; 3]) -> Option<i64> {
+    let mut result = function;
+    let [a, b, c] = args;
+    // SAFETY: the device tree says that firmware answers these calls; they follow the SMC
+    // calling convention, which changes x0-x17 at most (DEN0028 2.6).
+    unsafe {
+        match CONDUIT.load(Ordering::Relaxed) {
+            HVC => asm!("hvc #0", inout("x0") result, inout("x1") a => _, inout("x2") b => _,
+                inout("x3") c => _, clobber_abi("C"), options(nostack)),
+            SMC => asm!("smc #0", inout("x0") result, inout("x1") a => _, inout("x2") b => _,
+                inout("x3") c => _, clobber_abi("C"), options(nostack)),
+            _ => return None,
+        }
+    }
+    Some(result as i64)
+}
+
+/// Powers the machine off. Returns when it cannot.
+pub fn off(_info: &BootInfo) {
+    let _ = psci(SYSTEM_OFF, [0; 3]);
+}
+
+/// SYS_WRITE0 (Arm's "Semihosting for AArch32 and AArch64", 5.3): writes a string that ends
+/// with 0.
+const SYS_WRITE0: u64 = 4;
+
+/// Writes `bytes` (no zero among them) to the host through semihosting. Only when the
+/// command line has announced it: without a host that answers, HLT is an undefined
+/// instruction.
+pub fn exit_channel(bytes: &[u8]) {
+    for chunk in bytes.chunks(31) {
+        let mut text = [0_u8; 32];
+        for (to, from) in text.iter_mut().zip(chunk) {
+            *to = *from;
+        }
+        // SAFETY: the host reads `text` up to its 0 and changes x0.
+        unsafe {
+            asm!("hlt #0xf000", inout("x0") SYS_WRITE0 => _, in("x1") text.as_ptr(),
+                options(nostack, preserves_flags));
+        }
+    }
+}
