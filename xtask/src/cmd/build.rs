@@ -7,9 +7,10 @@ use crate::error::{Refusal, Status};
 use crate::exec::engine::{Done, Engine, Options};
 use crate::exec::{self, host::Tools, memo::Memo, stamps::Stamps};
 use crate::model::{Arch, Name};
-use crate::plan::{self, Action, BuildPlan, Selected, Selection};
+use crate::plan::{self, BuildPlan, Selected, Selection};
 use crate::report::{self, Event, Observer, Outcome};
 use crate::setup::Need;
+use crate::solve::{self, Asker, Reason, Solution};
 use anyhow::{Context as _, Result};
 use camino::Utf8PathBuf;
 use std::collections::{BTreeMap, BTreeSet};
@@ -80,14 +81,29 @@ pub fn workspace(cx: &Context) -> Result<Workspace> {
 /// A [`Refusal`] about the request.
 pub fn plan(cx: &Context, workspace: &Workspace, selectors: &Selectors) -> Result<BuildPlan> {
     let selections = plan::selections(selectors, &cx.env, workspace)?;
-    let solve = |s: &Selection, _: &_| {
-        let profile = workspace.profiles.get(&(s.arch.value, s.profile.value.profile.clone()));
-        let names = profile.into_iter().flat_map(|p| p.drivers.iter().map(|d| d.value.clone()));
-        let all: Vec<Name> = names.chain(s.profile.value.plus.iter().cloned()).collect();
-        let kept = all.into_iter().filter(|n| !s.profile.value.minus.contains(n));
-        Ok(kept.map(|n| (n, "the profile".to_owned())).collect())
+    let epoch = plan::epoch(&cx.env)?;
+    let solve = |s: &Selection| {
+        let (arch, image) = (s.arch.value, Some(&s.image.value));
+        let solved = solve::for_selection(workspace, arch, &s.profile.value, image);
+        let solved = solved.map_err(|e| Refusal::new(e.to_string()))?;
+        Ok(solved.names().map(|name| (name.clone(), chain(&solved, name))).collect())
     };
-    Ok(plan::plan(workspace, &selections, &solve)?)
+    Ok(plan::plan(workspace, &selections, &epoch, &solve)?)
+}
+
+/// Why a driver is in, as one line: `profile all → virtio-blk → virtio-pci`.
+fn chain(solved: &Solution, driver: &Name) -> String {
+    let links = solved.chain(driver);
+    let asker = links.first().map(|(_, reason)| match reason {
+        Reason::Asked(ask) => match &ask.by {
+            Asker::Profile(name) => format!("profile {name}"),
+            Asker::Image(name) => format!("image {name}"),
+            Asker::Selector => format!("+{}", ask.name),
+        },
+        Reason::Required { by, .. } => by.to_string(),
+    });
+    let names = links.iter().map(|(name, _)| name.to_string());
+    asker.into_iter().chain(names).collect::<Vec<_>>().join(" → ")
 }
 
 /// Builds what `selectors` select and tells where it lies. The lock of the build directory
@@ -97,17 +113,7 @@ pub fn plan(cx: &Context, workspace: &Workspace, selectors: &Selectors) -> Resul
 /// A wrong request or configuration; a failed step.
 pub fn build(cx: &Context, selectors: &Selectors, flags: &BuildFlags) -> Result<Built> {
     let workspace = workspace(cx)?;
-    let mut plan = plan(cx, &workspace, selectors)?;
-    plan.steps.retain(|s| {
-        matches!(
-            s.action,
-            Action::CompileKernel { .. }
-                | Action::CompileApps { .. }
-                | Action::SyscallTable { .. }
-                | Action::Link { .. }
-                | Action::Relocate(_)
-        )
-    });
+    let plan = plan(cx, &workspace, selectors)?;
     let done = carry_out(cx, &workspace, &plan, flags)?;
     report_failures(&done)?;
     let images = plan.selections.iter().map(|s| image(cx, s)).collect();

@@ -6,13 +6,16 @@ use super::fsx;
 use super::io::StepIo;
 use crate::link;
 use crate::model::Arch;
+use crate::pack;
 use crate::plan::{
-    Action, Input, KernelSpec, Relocate, app_call, final_crate, kernel_call, lock_call,
-    workspace_tables,
+    Action, BuildHeader, Input, KernelSpec, PackContent, PackEntry, Relocate, app_call,
+    final_crate, kernel_call, lock_call, workspace_tables,
 };
 use crate::report::Event;
 use anyhow::{Context as _, Result, bail};
 use camino::{Utf8Path, Utf8PathBuf};
+use serde::Serialize;
+use std::collections::BTreeMap;
 
 /// Carries out the step of `io`. Gives what cargo compiled, for the steps that call it.
 pub fn act(engine: &Engine<'_>, io: &StepIo<'_>) -> Result<Vec<Rebuilt>> {
@@ -22,7 +25,14 @@ pub fn act(engine: &Engine<'_>, io: &StepIo<'_>) -> Result<Vec<Rebuilt>> {
         Action::SyscallTable { arch } => syscall_table(io, *arch)?,
         Action::Link { arch } => link_kernel(engine, io, *arch)?,
         Action::Relocate(plan) => relocate(io, plan)?,
-        _ => bail!("not yet"),
+        Action::Strip => {
+            let stripped = link::strip(&io.made(io.input_named("loader.elf")?)?)?;
+            io.put(io.output_named("loader-stripped.elf")?, &stripped)?;
+        }
+        Action::PackBootfs { mtime, entries } => pack_bootfs(engine, io, *mtime, entries)?,
+        Action::CommandLine { words } => io.put(io.output_named("cmdline")?, words.as_bytes())?,
+        Action::LoaderImage { .. } => loader_image(io)?,
+        Action::Assemble { copies, listed, header } => assemble(io, copies, listed, header)?,
     }
     Ok(Vec::new())
 }
@@ -187,4 +197,99 @@ fn relocate(io: &StepIo<'_>, plan: &Relocate) -> Result<()> {
     let moved = link::relocate(&pie, &planned)?;
     io.put(io.output_named("loader.elf")?, &moved.elf)?;
     io.put(io.output_named("loader.relocs")?, &moved.relocs)
+}
+
+fn pack_bootfs(
+    engine: &Engine<'_>,
+    io: &StepIo<'_>,
+    mtime: i64,
+    entries: &[PackEntry],
+) -> Result<()> {
+    let read = |entry: &PackEntry| match &entry.content {
+        PackContent::Source(path) => io.source(path).map(Some),
+        PackContent::App(path) => io.made(path).map(Some),
+        PackContent::Text(text) => Ok(Some(text.clone().into_bytes())),
+        PackContent::Dir | PackContent::Link(_) => Ok(None),
+    };
+    let bytes = entries.iter().map(read).collect::<Result<Vec<_>>>()?;
+    let packed = entries.iter().zip(&bytes).map(|(entry, bytes)| {
+        let mode = u32::from_str_radix(&entry.mode, 8);
+        Ok(pack::PackEntry {
+            path: entry.path.clone(),
+            mode: mode.with_context(|| format!("{}: mode {}", entry.path, entry.mode))?,
+            uid: entry.uid,
+            gid: entry.gid,
+            owner: entry.owner.clone(),
+            group: entry.group.clone(),
+            content: match (&entry.content, bytes) {
+                (PackContent::Link(target), _) => pack::PackContent::Link(target.clone()),
+                (_, Some(bytes)) => pack::PackContent::File(bytes),
+                (_, None) => pack::PackContent::Dir,
+            },
+        })
+    });
+    let packed = packed.collect::<Result<Vec<_>>>()?;
+    io.put(io.output_named("bootfs")?, &pack::bootfs(&packed, mtime)?)?;
+    io.put(io.output_named("manifest")?, pack::manifest(&packed).as_bytes())?;
+    for entry in entries {
+        let step = io.step.id.0.clone();
+        engine.observer.hear(&Event::Packed { step, line: packed_line(entry) });
+    }
+    Ok(())
+}
+
+/// One line of the log for a packed entry.
+fn packed_line(entry: &PackEntry) -> String {
+    let (kind, from) = match &entry.content {
+        PackContent::Source(path) => ("FILE", format!("{} of {}", path.path, path.repo)),
+        PackContent::App(path) => ("FILE", path.to_string()),
+        PackContent::Text(_) => ("FILE", "text".to_owned()),
+        PackContent::Dir => ("DIR", String::new()),
+        PackContent::Link(target) => ("LINK", format!("to {target}")),
+    };
+    let PackEntry { path, mode, owner, group, uid, gid, .. } = entry;
+    format!("{kind}: [{path}][{mode}][{owner}/{uid}][{group}/{gid}]: OK ({from})")
+}
+
+fn loader_image(io: &StepIo<'_>) -> Result<()> {
+    let loader = io.made(io.input_named("loader.elf")?)?;
+    let bootfs = io.made(io.input_named("bootfs")?)?;
+    let words = String::from_utf8(io.made(io.input_named("cmdline")?)?)?;
+    io.put(io.output_named("loader.img")?, &pack::loader_img(&loader, &bootfs, &words)?)
+}
+
+/// `build.json`.
+#[derive(Serialize)]
+struct BuildJson<'a> {
+    format: u32,
+    #[serde(flatten)]
+    header: &'a BuildHeader,
+    artifacts: Vec<Listed<'a>>,
+}
+
+#[derive(Serialize)]
+struct Listed<'a> {
+    name: &'a str,
+    size: u64,
+    sha256: String,
+}
+
+fn assemble(
+    io: &StepIo<'_>,
+    copies: &BTreeMap<Utf8PathBuf, Utf8PathBuf>,
+    listed: &[Utf8PathBuf],
+    header: &BuildHeader,
+) -> Result<()> {
+    for (to, from) in copies {
+        io.put_copy(to, &io.made_path(from)?)?;
+    }
+    let artifacts = listed.iter().map(|path| {
+        let made = io.digest_of_made(copies.get(path).unwrap_or(path))?;
+        let name = path.file_name().unwrap_or_default();
+        Ok(Listed { name, size: made.size, sha256: made.digest.to_string() })
+    });
+    let artifacts = artifacts.collect::<Result<Vec<_>>>()?;
+    let mut text = serde_json::to_string_pretty(&BuildJson { format: 1, header, artifacts })?;
+    text.push('\n');
+    io.put(io.output_named("build.json")?, text.as_bytes())
 }

@@ -7,7 +7,8 @@ use crate::model::Name;
 use camino::Utf8Path;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The entries of an image and of every component that it needs, by path.
+/// The entries of an image and of every component that it needs, by path, with the folders
+/// that they lie in.
 ///
 /// # Errors
 /// An unknown component; two entries at one path that are not the same.
@@ -38,7 +39,26 @@ pub fn entries(image: &ImageOn, workspace: &Workspace) -> Result<BTreeMap<String
         component.entries.iter().try_for_each(&mut add)?;
         open.extend(component.requires.iter().map(|r| (r.clone(), None)));
     }
+    for path in implied_folders(&out) {
+        let folder = Entry {
+            path: path.clone(),
+            mode: 0o755,
+            uid: 0,
+            gid: 0,
+            owner: "root".to_owned(),
+            group: "root".to_owned(),
+            content: Content::Dir,
+            origin: Origin::Default,
+        };
+        out.insert(path, folder);
+    }
     Ok(out)
+}
+
+/// The folders that the entries need and nobody lists.
+fn implied_folders(entries: &BTreeMap<String, Entry>) -> BTreeSet<String> {
+    let parents = entries.keys().flat_map(|path| Utf8Path::new(path).ancestors().skip(1));
+    parents.map(ToString::to_string).filter(|p| p != "/" && !entries.contains_key(p)).collect()
 }
 
 /// Whether two entries pack to the same bytes. Folders are shared by many components.
@@ -85,11 +105,4 @@ pub fn command_line(image: &ImageOn) -> String {
 fn word(text: &str) -> String {
     let plain = !text.is_empty() && !text.contains(|c: char| c.is_whitespace() || c == '"');
     if plain { text.to_owned() } else { format!("\"{text}\"") }
-}
-
-/// The folders that the entries need and do not list: `rwxr-xr-x`, root's.
-#[must_use]
-pub fn implied_folders(entries: &BTreeMap<String, Entry>) -> BTreeSet<String> {
-    let parents = entries.keys().flat_map(|path| Utf8Path::new(path).ancestors().skip(1));
-    parents.map(|p| p.to_string()).filter(|p| p != "/" && !entries.contains_key(p)).collect()
 }

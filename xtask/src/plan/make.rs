@@ -7,7 +7,9 @@ use super::step::{
     Action, BuildHeader, BuildPlan, FORMAT, Input, PackContent, Relocate, Selected, Step, StepId,
     Tool,
 };
-use crate::config::resolved::{ArchConfig, ImageOn, ModeConfig, Origin, SourcePath, Workspace};
+use crate::config::resolved::{
+    ArchConfig, ImageOn, ModeConfig, Origin, SourcePath, Sourced, Workspace,
+};
 use crate::error::Refusal;
 use crate::model::{Digest, Layout, Name};
 use camino::{Utf8Path, Utf8PathBuf};
@@ -16,16 +18,18 @@ use std::collections::{BTreeMap, BTreeSet};
 /// The drivers of a selection: each with the chain that brought it in.
 pub type Solved = BTreeMap<Name, String>;
 
-/// The plan of `selections`. `solve` gives the drivers of one.
+/// The plan of `selections`. `epoch` dates what is packed, in seconds since 1970; `solve`
+/// gives the drivers of a selection.
 ///
 /// # Errors
 /// A [`Refusal`] about what the selections ask for; what `solve` refuses.
 pub fn plan(
     workspace: &Workspace,
     selections: &[Selection],
-    solve: &dyn Fn(&Selection, &ImageOn) -> Result<Solved, Refusal>,
+    epoch: &Sourced<i64>,
+    solve: &dyn Fn(&Selection) -> Result<Solved, Refusal>,
 ) -> Result<BuildPlan, Refusal> {
-    let mut maker = Maker { workspace, steps: BTreeMap::new(), order: Vec::new() };
+    let mut maker = Maker { workspace, epoch, steps: BTreeMap::new(), order: Vec::new() };
     maker.apps(selections)?;
     let selected =
         selections.iter().map(|s| maker.selection(s, solve)).collect::<Result<Vec<_>, _>>()?;
@@ -44,6 +48,7 @@ pub fn plan(
 
 struct Maker<'a> {
     workspace: &'a Workspace,
+    epoch: &'a Sourced<i64>,
     steps: BTreeMap<StepId, Step>,
     /// Producers before consumers.
     order: Vec<StepId>,
@@ -129,10 +134,10 @@ impl Maker<'_> {
     fn selection(
         &mut self,
         s: &Selection,
-        solve: &dyn Fn(&Selection, &ImageOn) -> Result<Solved, Refusal>,
+        solve: &dyn Fn(&Selection) -> Result<Solved, Refusal>,
     ) -> Result<Selected, Refusal> {
         let on = self.image(s)?.clone();
-        let solved = solve(s, &on)?;
+        let solved = solve(s)?;
         let spec = self.kernel_spec(s, &solved)?;
         let linked = self.kernel(s, &spec)?;
         let relocated = self.relocate(s, &spec, &linked)?;
@@ -283,7 +288,7 @@ impl Maker<'_> {
             id: id.clone(),
             inputs: inputs.into_iter().collect(),
             outputs: vec![folder.join("bootfs"), folder.join("manifest")],
-            action: Action::PackBootfs { entries },
+            action: Action::PackBootfs { mtime: self.epoch.value, entries },
             origins,
         });
         Ok((out, apps))
@@ -309,7 +314,7 @@ impl Maker<'_> {
         );
         let img = self.step(
             format!("image {folder}"),
-            vec![stripped.clone(), bootfs.clone(), cmdline.clone()],
+            vec![loader.clone(), bootfs.clone(), cmdline.clone()],
             place("loader.img"),
             Action::LoaderImage { arch: spec.arch },
         );

@@ -14,7 +14,7 @@ pub use cargo::{CargoCall, app_call, kernel_call, lock_call};
 pub use final_crate::{FinalCrate, final_crate, workspace_tables};
 pub use kernel::{DriverCrate, KernelSpec};
 pub use make::{Solved, plan};
-pub use request::{Selection, selections};
+pub use request::{Selection, epoch, selections};
 pub use stamp::{Change, Facts, Made, Outputs, Rebuild, Stamp};
 pub use step::{
     Action, BuildHeader, BuildPlan, Input, PackContent, PackEntry, Relocate, Selected, Step,

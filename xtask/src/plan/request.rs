@@ -94,6 +94,23 @@ pub fn selections(
     Ok(out)
 }
 
+/// The time that everything packed is dated with: `SOURCE_DATE_EPOCH`, else 1970.
+///
+/// # Errors
+/// When the variable is no number.
+pub fn epoch(env: &Env) -> Result<Sourced<i64>, Refusal> {
+    const NAME: &str = "SOURCE_DATE_EPOCH";
+    let Some(text) = env.get(NAME).filter(|t| !t.is_empty()) else {
+        return Ok(Sourced { value: 0, origin: Origin::Default });
+    };
+    let refuse = |_| {
+        Refusal::new(format!("{NAME}={text} is not a number of seconds since 1970"))
+            .help(format!("unset {NAME}, or set it to what `git log -1 --format=%ct` prints"))
+    };
+    let value = text.parse().map_err(refuse)?;
+    Ok(Sourced { value, origin: Origin::Environment(NAME.to_owned()) })
+}
+
 /// The first layer that says something.
 fn layered<T>(
     typed: Option<Sourced<Vec<T>>>,

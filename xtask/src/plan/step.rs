@@ -130,7 +130,11 @@ pub enum Action {
     /// Symbols and debug information are left out.
     Strip,
     /// The root file system that travels with the kernel, and its manifest.
-    PackBootfs { entries: Vec<PackEntry> },
+    PackBootfs {
+        /// Seconds since 1970 that every entry is dated.
+        mtime: i64,
+        entries: Vec<PackEntry>,
+    },
     /// The command line of the image.
     CommandLine { words: String },
     /// Kernel + bootfs + command line, bootable.
