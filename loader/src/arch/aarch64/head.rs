@@ -138,7 +138,8 @@ to_el1:
     ubfx    x0, x0, #24, #4         // GIC system registers
     cbz     x0, 2f
     mrs     x0, S3_4_C12_C9_5       // ICC_SRE_EL2
-    orr     x0, x0, #9              // SRE, and EL1 may set its own
+    orr     x0, x0, #1              // SRE
+    orr     x0, x0, #8              // EL1 may set its own
     msr     S3_4_C12_C9_5, x0
     isb
     msr     S3_4_C12_C11_0, xzr     // ICH_HCR_EL2
