@@ -79,6 +79,8 @@ pub struct BuildFlags {
 #[derive(clap::Subcommand, Debug)]
 pub enum Command {
     Build(crate::cmd::build::Build),
+    RunQemu(crate::cmd::run::RunQemu),
+    Test(crate::cmd::test::Test),
     Doctor(crate::cmd::doctor::Doctor),
 }
 
@@ -91,6 +93,8 @@ impl Command {
     pub fn run(self, cx: &Context) -> anyhow::Result<Status> {
         match self {
             Command::Build(build) => build.run(cx),
+            Command::RunQemu(run) => run.run(cx),
+            Command::Test(test) => test.run(cx),
             Command::Doctor(doctor) => doctor.run(cx),
         }
     }

@@ -1,16 +1,21 @@
 //! The only place with side effects: cargo, lld, file writes, QEMU.
 
 pub mod actions;
+pub mod boot;
 pub mod cargo;
+pub mod console;
 pub mod engine;
 pub mod env;
 pub mod fsx;
 pub mod host;
+pub mod host_tests;
 pub mod io;
 pub mod kvm;
 pub mod lock;
 pub mod memo;
 pub mod qemu;
+pub mod qmp;
+pub mod scenario;
 pub mod setup;
 pub mod stamps;
 pub mod supervise;

@@ -207,6 +207,7 @@ fn type_in(mut stdin: ChildStdin, typed: &Receiver<Vec<u8>>) {
 ///
 /// A hard link keeps the file that was there when the run began: every artifact is replaced
 /// by rename, never written in place, so a rebuild does not disturb the guest.
+#[derive(Debug)]
 pub struct RunDir {
     path: Utf8PathBuf,
 }
@@ -235,14 +236,17 @@ impl RunDir {
         &self.path
     }
 
-    /// A private link to `file`: a hard link, or a copy where file systems differ.
+    /// A private link to `file`, called `name`: a hard link, or a copy where file systems
+    /// differ.
     ///
     /// # Errors
     /// Those of link(2) and of the copy.
-    pub fn private(&self, file: &Utf8Path) -> io::Result<Utf8PathBuf> {
-        let link = self.path.join(file.file_name().unwrap_or("file"));
-        if std::fs::hard_link(file, &link).is_err() {
-            std::fs::copy(file, &link)?;
+    pub fn private(&self, file: &Utf8Path, name: &str) -> io::Result<Utf8PathBuf> {
+        // A hard link to a symbolic link would still lead to whatever that names later.
+        let file = file.canonicalize_utf8()?;
+        let link = self.path.join(name);
+        if std::fs::hard_link(&file, &link).is_err() {
+            std::fs::copy(&file, &link)?;
         }
         Ok(link)
     }

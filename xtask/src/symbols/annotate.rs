@@ -97,6 +97,12 @@ pub struct LineTail {
 const LONGEST: usize = 512;
 
 impl LineTail {
+    /// Whether a line has begun and not ended.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        !self.line.is_empty()
+    }
+
     /// Passes `bytes` on to `show` at once, and at each line end what `annotator` has to
     /// say of the line. A carriage return before the line end stays where it is.
     pub fn feed(&mut self, bytes: &[u8], annotator: &mut Annotator, show: &mut Vec<u8>) {

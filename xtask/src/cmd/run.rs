@@ -1,0 +1,264 @@
+//! `cargo xtask run-qemu`: builds an image and runs it; the exit status is the app's.
+
+use super::build;
+use crate::cli::{BuildFlags, Selectors};
+use crate::config::resolved::{Machine, Workspace};
+use crate::config::suggest;
+use crate::context::Context;
+use crate::error::{Refusal, Status};
+use crate::exec::boot::{Bootable, Options, Prepared, accelerator, check_machine};
+use crate::exec::console::{Console, Ends};
+use crate::exec::setup;
+use crate::model::{Arch, Name};
+use crate::plan::{self, Selection};
+use crate::run::args::{Net, shell_line};
+use crate::run::memory;
+use crate::setup::{Host, Need, find_program};
+use anyhow::Context as _;
+use camino::Utf8Path;
+use serde_json::json;
+use std::net::TcpListener;
+use std::time::Duration;
+
+/// Builds an image and runs it in QEMU; the exit status is the app's
+#[derive(clap::Args, Debug)]
+pub struct RunQemu {
+    #[command(flatten)]
+    pub selectors: Selectors,
+    #[command(flatten)]
+    pub build: BuildFlags,
+    /// How the VM is started (default: the profile's machine)
+    #[arg(long, value_name = "MACHINE")]
+    pub machine: Option<String>,
+    /// auto: KVM where a test guest proves that it works, else TCG
+    #[arg(long, value_name = "auto|kvm|tcg", default_value = "auto")]
+    pub accel: String,
+    /// Memory of the VM: 6M, 512K, 1G (default: the machine's)
+    #[arg(long, value_name = "SIZE")]
+    pub memory: Option<String>,
+    /// CPUs of the VM (default: the machine's)
+    #[arg(long, value_name = "N")]
+    pub cpus: Option<std::num::NonZeroU32>,
+    /// Replaces the program and its arguments; after a `+`, adds words
+    #[arg(long, value_name = "WORDS", allow_hyphen_values = true)]
+    pub cmdline: Option<String>,
+    /// The VM's network
+    #[arg(long, value_name = "user|none", default_value = "none")]
+    pub net: String,
+    /// Forwards a TCP port of this machine to one of the guest (several with commas)
+    #[arg(long, value_name = "HOST:GUEST", value_delimiter = ',')]
+    pub forward: Vec<String>,
+    /// Waits for a debugger, on port 1234 or the given one
+    #[arg(long, value_name = "PORT", num_args = 0..=1, require_equals = true, default_missing_value = "1234")]
+    pub gdb: Option<u16>,
+    /// Ends the VM after this many seconds
+    #[arg(long, value_name = "SECONDS")]
+    pub timeout: Option<u32>,
+    /// Builds, then prints QEMU's command line instead of starting it
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Further arguments for QEMU
+    #[arg(last = true, value_name = "QEMU-ARGS")]
+    pub qemu_args: Vec<String>,
+}
+
+impl RunQemu {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// A `Refusal` for a wrong request, others for a failed build.
+    pub fn run(self, cx: &Context) -> anyhow::Result<Status> {
+        // Whatever can be refused is refused before anything is built.
+        let memory = self.memory.as_deref().map(memory::parse).transpose()?;
+        let net = network(&self.net, &self.forward)?;
+        if let Some(port) = self.gdb {
+            check_port(port)?;
+        }
+        let workspace = build::workspace(cx)?;
+        let selection = one(plan::selections(&self.selectors, &cx.env, &workspace)?)?;
+        let arch = selection.arch.value;
+        let machine = self.chosen_machine(&workspace, &selection)?;
+        check_machine(machine, arch)?;
+        setup::ensure(cx, &[Need::Qemu(arch)])?;
+        let built = build::build(cx, &self.selectors, &self.build)?;
+        let image = built.images.first().context("the build made no image")?;
+        let image = Bootable::new(cx, image, &built.workspace)?;
+        let (accel, why) = accelerator(&self.accel, arch, &image.qemu, cx)?;
+        if let Some(why) = why {
+            eprintln!("using TCG: {why}");
+        }
+        let prepared = image.prepare(
+            cx,
+            &Options {
+                machine,
+                memory: memory.unwrap_or(machine.memory),
+                cpus: self.cpus.map_or(machine.cpus, std::num::NonZeroU32::get),
+                accel,
+                cmdline: self.cmdline.as_deref(),
+                net: &net,
+                gdb: self.gdb,
+                load_offset: 0,
+                qmp: false,
+                reboots: false,
+                extra: &self.qemu_args,
+            },
+        )?;
+        let line = shell_line(&prepared.program, &prepared.args);
+        if self.dry_run {
+            if cx.json {
+                println!(
+                    "{}",
+                    json!({"format": 1, "program": prepared.program, "args": prepared.args})
+                );
+            } else {
+                println!("{line}");
+            }
+            return Ok(Status::OK);
+        }
+        if cx.verbose > 0 {
+            eprintln!("{line}");
+        }
+        if let Some(port) = self.gdb {
+            eprintln!("waiting for a debugger: {}", gdb_line(cx, arch, port, &image));
+        }
+        self.attend(cx, &image, &prepared)
+    }
+
+    /// Runs the machine with the user at its console.
+    fn attend(
+        &self,
+        cx: &Context,
+        image: &Bootable,
+        prepared: &Prepared,
+    ) -> anyhow::Result<Status> {
+        let ends =
+            Ends { limit: self.timeout.map(|s| Duration::from_secs(u64::from(s))), signals: true };
+        let mut console = Console::new(image.annotator(), cx.json);
+        let outcome = console.attend(prepared.start()?, &ends)?;
+        if cx.json {
+            println!("{}", outcome.to_json());
+        } else if !outcome.is_plain_exit() {
+            eprintln!("{}", outcome.sentence());
+        }
+        Ok(outcome.status())
+    }
+
+    fn chosen_machine<'a>(
+        &self,
+        w: &'a Workspace,
+        selection: &Selection,
+    ) -> Result<&'a Machine, Refusal> {
+        let arch = selection.arch.value;
+        let name = match (&self.machine, &w.settings.machine) {
+            (Some(typed), _) => Name::new(typed).map_err(|e| Refusal::new(e.to_string()))?,
+            (None, Some(set)) => set.value.clone(),
+            (None, None) => {
+                let key = (arch, selection.profile.value.profile.clone());
+                let profile = w.profiles.get(&key).ok_or_else(|| {
+                    Refusal::new(format!("unknown profile `{}` for {arch}", key.1))
+                })?;
+                profile.machine.clone()
+            }
+        };
+        w.machines.get(&name).ok_or_else(|| {
+            let known: Vec<&str> =
+                w.machines.values().filter(|m| m.arch == arch).map(|m| m.name.as_str()).collect();
+            let refusal = Refusal::new(format!("unknown machine `{name}`"));
+            let refusal = match suggest::nearest(name.as_str(), known.iter().copied()) {
+                Some(near) => refusal.help(format!("did you mean `{near}`?")),
+                None => refusal,
+            };
+            refusal.help(format!("the machines for {arch} are: {}", known.join(", ")))
+        })
+    }
+}
+
+/// One VM runs one image.
+fn one(selections: Vec<Selection>) -> Result<Selection, Refusal> {
+    let n = selections.len();
+    let mut selections = selections.into_iter();
+    match (selections.next(), n) {
+        (Some(selection), 1) => Ok(selection),
+        _ => Err(Refusal::new(format!("run-qemu runs one image, and {n} are selected"))
+            .help("name one --arch, --mode, --profile and --image")),
+    }
+}
+
+fn network(net: &str, forward: &[String]) -> Result<Net, Refusal> {
+    match net {
+        "none" if !forward.is_empty() => {
+            Err(Refusal::new("--forward needs a network").help("add --net user"))
+        }
+        "none" => Ok(Net::None),
+        "user" => {
+            let pair = |text: &String| {
+                let (host, guest) = text.split_once(':')?;
+                Some((host.parse().ok()?, guest.parse().ok()?))
+            };
+            let forward = forward
+                .iter()
+                .map(|f| {
+                    pair(f).ok_or_else(|| {
+                        Refusal::new(format!("--forward {f} is not HOST-PORT:GUEST-PORT"))
+                            .help("for example --forward 8080:80")
+                    })
+                })
+                .collect::<Result<_, _>>()?;
+            Ok(Net::User { forward })
+        }
+        other => Err(Refusal::new(format!("unknown network `{other}`"))
+            .help("the networks are user and none")),
+    }
+}
+
+/// A port that somebody else listens on is refused now, not by QEMU after the build.
+fn check_port(port: u16) -> Result<(), Refusal> {
+    TcpListener::bind(("127.0.0.1", port)).map(drop).map_err(|e| {
+        Refusal::new(format!("the debugger's port {port} cannot be used: {e}"))
+            .help(format!("choose another: --gdb={}", port.checked_add(1).unwrap_or(1234)))
+    })
+}
+
+/// The command that debugs the waiting kernel.
+fn gdb_line(cx: &Context, arch: Arch, port: u16, image: &Bootable) -> String {
+    let host = Host { env: &cx.env, exists: &|p: &Utf8Path| p.exists() };
+    let native = Arch::host() == Some(arch);
+    let multiarch = !native || find_program(&host, "gdb").is_none();
+    let gdb = if multiarch { "gdb-multiarch" } else { "gdb" };
+    let args =
+        [image.loader_elf.to_string(), "-ex".into(), format!("target remote 127.0.0.1:{port}")];
+    shell_line(gdb, &args)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn networks() {
+        assert_eq!(network("none", &[]), Ok(Net::None));
+        let forward = ["8080:80".to_owned(), "2222:22".to_owned()];
+        assert_eq!(
+            network("user", &forward),
+            Ok(Net::User { forward: vec![(8080, 80), (2222, 22)] })
+        );
+        for (net, forward, says) in [
+            ("none", "1:2", "--forward needs a network"),
+            ("user", "80", "--forward 80 is not"),
+            ("user", "1:99999", "--forward 1:99999 is not"),
+            ("bridge", "1:2", "unknown network `bridge`"),
+        ] {
+            let e = network(net, &[forward.to_owned()]).unwrap_err();
+            assert!(e.message.contains(says) && !e.help.is_empty(), "{e}");
+        }
+    }
+
+    #[test]
+    fn a_busy_port_is_refused_with_another() {
+        let held = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let port = held.local_addr().unwrap().port();
+        let e = check_port(port).unwrap_err();
+        assert!(e.message.contains(&format!("port {port} cannot be used")), "{e}");
+        assert!(e.help[0].contains("--gdb="), "{:?}", e.help);
+    }
+}

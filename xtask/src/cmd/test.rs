@@ -1,0 +1,317 @@
+//! `cargo xtask test`: all host tests, then every scenario, then one table.
+
+use super::build::{self, BuiltImage};
+use crate::cli::{BuildFlags, Selectors};
+use crate::config::resolved::Workspace;
+use crate::context::Context;
+use crate::error::{Refusal, Status};
+use crate::exec::boot::{Bootable, check_machine};
+use crate::exec::host_tests::{self, Tally};
+use crate::exec::scenario::{self, Verdict};
+use crate::exec::setup;
+use crate::model::Arch;
+use crate::scenario::{Case, Filter, cases};
+use crate::setup::Need;
+use serde_json::json;
+use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroUsize;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+/// Runs all host tests, then every scenario
+#[derive(clap::Args, Debug)]
+pub struct Test {
+    /// Only the host tests
+    #[arg(long, conflicts_with = "boot")]
+    pub host: bool,
+    /// Only the scenarios
+    #[arg(long)]
+    pub boot: bool,
+    /// Only scenarios of these archs
+    #[arg(long, value_name = "ARCH", value_delimiter = ',')]
+    pub arch: Vec<String>,
+    #[command(flatten)]
+    pub flags: BuildFlags,
+    /// Only tests and scenarios with this in their name
+    pub filter: Option<String>,
+}
+
+/// A case with what it is called and how it went.
+struct Row {
+    scenario: String,
+    arch: Arch,
+    machine: String,
+    verdict: Result<Verdict, String>,
+}
+
+impl Test {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// A `Refusal` for a wrong request or configuration. Failed tests are a status.
+    pub fn run(self, cx: &Context) -> anyhow::Result<Status> {
+        let arches = self.arch.iter().map(|a| a.parse().map_err(Refusal::new));
+        let filter =
+            Filter { arches: arches.collect::<Result<_, _>>()?, name: self.filter.clone() };
+        let workspace = build::workspace(cx)?;
+        let chosen =
+            if self.host { Vec::new() } else { cases(&workspace, &filter).map_err(refused)? };
+        for case in &chosen {
+            check_machine(case.machine, case.arch)?;
+        }
+        let mut tally = Tally::default();
+        if !self.boot {
+            tally.add(&host_tests::run(cx, self.filter.as_deref())?);
+        }
+        let rows = if chosen.is_empty() {
+            Vec::new()
+        } else {
+            let needs: BTreeSet<Need> = chosen.iter().map(|c| Need::Qemu(c.arch)).collect();
+            setup::ensure(cx, &needs.into_iter().collect::<Vec<_>>())?;
+            self.boot_all(cx, &workspace, &chosen)?
+        };
+        for row in &rows {
+            match row.failure() {
+                Some(_) => tally.failed.push(row.name()),
+                None => tally.passed += 1,
+            }
+        }
+        if self.filter.is_some() && tally.is_empty() {
+            return Err(Refusal::new(format!(
+                "no test and no scenario has `{}` in its name",
+                self.filter.unwrap_or_default()
+            ))
+            .into());
+        }
+        report(cx, &rows, &tally);
+        Ok(if tally.failed.is_empty() { Status::OK } else { Status::FAILED })
+    }
+
+    /// Builds every image that a case needs, then boots all cases, some at a time.
+    fn boot_all(
+        &self,
+        cx: &Context,
+        workspace: &Workspace,
+        chosen: &[Case],
+    ) -> anyhow::Result<Vec<Row>> {
+        let mut built: BTreeMap<Selection, Result<Bootable, String>> = BTreeMap::new();
+        for case in chosen {
+            let selection = Selection::of(case);
+            if !built.contains_key(&selection) {
+                let image = self.build(cx, workspace, &selection);
+                built.insert(selection, image);
+            }
+        }
+        let jobs = match self.flags.jobs {
+            Some(jobs) => jobs,
+            None => thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
+        };
+        let (next, rows) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+        thread::scope(|scope| {
+            for _ in 0..jobs.get().min(chosen.len()) {
+                scope.spawn(|| {
+                    while let Some((n, case)) = {
+                        let n = next.fetch_add(1, Ordering::Relaxed);
+                        chosen.get(n).map(|case| (n, case))
+                    } {
+                        let verdict = match built.get(&Selection::of(case)) {
+                            Some(Ok(image)) => {
+                                scenario::run(cx, case, image).map_err(|e| format!("{e:#}"))
+                            }
+                            Some(Err(why)) => Err(why.clone()),
+                            None => Err("it was not built".to_owned()),
+                        };
+                        let row = Row::new(case, verdict);
+                        row.announce(cx);
+                        if let Ok(mut rows) = rows.lock() {
+                            rows.push((n, row));
+                        }
+                    }
+                });
+            }
+        });
+        let mut rows = rows.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+        rows.sort_by_key(|(n, _)| *n);
+        Ok(rows.into_iter().map(|(_, row)| row).collect())
+    }
+
+    fn build(&self, cx: &Context, w: &Workspace, s: &Selection) -> Result<Bootable, String> {
+        let built = build::build(cx, &s.selectors(), &self.flags).map_err(|e| {
+            // The whole report, once, where it happened; the table says that it did.
+            eprint!("{}", crate::error::render(&e));
+            "the build failed".to_owned()
+        })?;
+        let image: Option<&BuiltImage> = built.images.first();
+        let image = image.ok_or("the build made no image")?;
+        Bootable::new(cx, image, w).map_err(|e| format!("{e:#}"))
+    }
+}
+
+fn refused(e: crate::scenario::NoSuchMachine) -> Refusal {
+    Refusal::new(e.to_string())
+}
+
+/// What has to be built for a case; cases that agree in it share it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Selection {
+    arch: Arch,
+    mode: String,
+    profile: String,
+    image: String,
+    kernel_base: Option<u64>,
+}
+
+impl Selection {
+    fn of(case: &Case) -> Self {
+        let s = case.scenario;
+        Self {
+            arch: case.arch,
+            mode: s.mode.to_string(),
+            profile: s.profile.clone(),
+            image: s.image.to_string(),
+            kernel_base: s.kernel_base.get(&case.arch).copied(),
+        }
+    }
+
+    fn selectors(&self) -> Selectors {
+        Selectors {
+            arch: vec![self.arch.to_string()],
+            mode: vec![self.mode.clone()],
+            profile: vec![self.profile.clone()],
+            image: vec![self.image.clone()],
+            matrix: false,
+            kernel_base: self.kernel_base.map(|b| format!("{b:#x}")),
+        }
+    }
+}
+
+impl Row {
+    fn new(case: &Case, verdict: Result<Verdict, String>) -> Self {
+        Self {
+            scenario: case.scenario.name.to_string(),
+            arch: case.arch,
+            machine: case.machine.name.to_string(),
+            verdict,
+        }
+    }
+
+    fn name(&self) -> String {
+        format!("{} {} {}", self.scenario, self.arch, self.machine)
+    }
+
+    fn failure(&self) -> Option<&str> {
+        match &self.verdict {
+            Ok(verdict) => verdict.failure.as_deref(),
+            Err(why) => Some(why),
+        }
+    }
+
+    fn boot_ms(&self) -> Option<u128> {
+        self.verdict.as_ref().ok()?.boot.map(|b| b.as_millis())
+    }
+
+    /// Says how it went as soon as that is known; a failure with everything that it printed.
+    fn announce(&self, cx: &Context) {
+        if cx.json {
+            let event = json!({
+                "format": 1,
+                "event": "scenario",
+                "scenario": self.scenario,
+                "arch": self.arch,
+                "machine": self.machine,
+                "ok": self.failure().is_none(),
+                "failure": self.failure(),
+                "boot_ms": self.boot_ms().map(|ms| u64::try_from(ms).unwrap_or(u64::MAX)),
+            });
+            println!("{event}");
+        }
+        match self.failure() {
+            None => eprintln!("passed  {}", self.name()),
+            Some(why) => {
+                let log = self.verdict.as_ref().map_or("", |v| v.log.as_str());
+                let log: String = log.lines().map(|l| format!("  | {l}\n")).collect();
+                eprint!("FAILED  {}: {why}\n{log}", self.name());
+            }
+        }
+    }
+}
+
+fn report(cx: &Context, rows: &[Row], tally: &Tally) {
+    if cx.json {
+        let closing = json!({
+            "format": 1,
+            "event": "tests",
+            "passed": tally.passed,
+            "failed": tally.failed,
+            "skipped": tally.skipped,
+        });
+        println!("{closing}");
+        return;
+    }
+    print!("{}", table(rows));
+    for name in &tally.skipped {
+        println!("skipped {name}");
+    }
+    for name in &tally.failed {
+        println!("FAILED  {name}");
+    }
+    println!(
+        "{} passed, {} failed, {} skipped",
+        tally.passed,
+        tally.failed.len(),
+        tally.skipped.len()
+    );
+}
+
+fn table(rows: &[Row]) -> String {
+    if rows.is_empty() {
+        return String::new();
+    }
+    let heads = ["scenario", "arch", "machine", "result", "boot ms"].map(str::to_owned);
+    let lines = rows.iter().map(|r| {
+        let result = if r.failure().is_none() { "passed" } else { "FAILED" };
+        let boot = r.boot_ms().map_or_else(|| "-".to_owned(), |ms| ms.to_string());
+        [r.scenario.clone(), r.arch.to_string(), r.machine.clone(), result.to_owned(), boot]
+    });
+    let lines: Vec<[String; 5]> = std::iter::once(heads).chain(lines).collect();
+    let mut widths = [0; 5];
+    for line in &lines {
+        for (width, cell) in widths.iter_mut().zip(line) {
+            *width = (*width).max(cell.len());
+        }
+    }
+    let mut out = String::new();
+    for line in &lines {
+        let [a, b, c, d, e] = line;
+        let [wa, wb, wc, wd, we] = widths;
+        out.push_str(&format!("{a:wa$}  {b:wb$}  {c:wc$}  {d:wd$}  {e:>we$}\n"));
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn the_table_says_how_each_went() {
+        let row = |name: &str, verdict| Row {
+            scenario: name.into(),
+            arch: Arch::X64,
+            machine: "q35".into(),
+            verdict,
+        };
+        let good =
+            Verdict { failure: None, boot: Some(Duration::from_millis(36)), log: String::new() };
+        let rows = [row("hello", Ok(good)), row("no-init", Err("the build failed".into()))];
+        assert_eq!(
+            table(&rows),
+            "scenario  arch  machine  result  boot ms\n\
+             hello     x64   q35      passed       36\n\
+             no-init   x64   q35      FAILED        -\n"
+        );
+        assert_eq!(table(&[]), "");
+    }
+}
