@@ -176,8 +176,8 @@ impl<const MIN: i64, const MAX: i64> Decode for Int<MIN, MAX> {
             None => {
                 let place = cx.place(&value.span());
                 cx.out.push(
-                    Diagnostic::at(place, format!("{written} is out of range"))
-                        .label(format!("must be from {MIN} to {MAX}")),
+                    Diagnostic::at(place, format!("{written} is not between {MIN} and {MAX}"))
+                        .label("out of range"),
                 );
                 None
             }
@@ -251,7 +251,7 @@ impl<K: Leaf + Ord, V: Decode> Decode for Map<K, V> {
                 }
                 Err(problem) => {
                     let mut d = Diagnostic::at(cx.place(&key.span()), problem.message);
-                    if !K::CHOICES.is_empty() {
+                    if problem.help.is_none() && !K::CHOICES.is_empty() {
                         let choices = K::CHOICES.iter().copied();
                         d = d.help(suggest::help(key.get_ref(), choices, ""));
                     }
@@ -392,6 +392,12 @@ fn unknown_key_help(written: &str, keys: &[KeyDoc]) -> String {
     }
     if let Some(near) = suggest::nearest(written, keys.iter().map(|k| k.key)) {
         return format!("did you mean `{near}`?");
+    }
+    for outer in keys {
+        let inner = inner(outer).unwrap_or_default();
+        if let Some(near) = suggest::nearest(written, inner.iter().map(|k| k.key)) {
+            return format!("did you mean `{near}` in the table `[{}]`?", outer.key);
+        }
     }
     let all: Vec<String> = keys.iter().map(|k| format!("`{}`", k.key)).collect();
     format!("the keys are {}", suggest::list(&all, "and"))

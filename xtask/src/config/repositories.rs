@@ -108,6 +108,7 @@ impl Found<'_, '_> {
                 .report(file, &raw.name, "`osier` is the name of Osier's own repository")
                 .helps
                 .push("give this one another name".to_owned());
+            return;
         } else if let Some(other) = other.filter(|_| !raw.name.bad) {
             let other = self.loader.shown(&other);
             self.loader

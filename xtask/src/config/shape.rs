@@ -1,5 +1,6 @@
 //! What a key accepts, as a value: the source of the reference and of the JSON schemas.
 
+use super::suggest;
 use toml::de::DeValue;
 
 /// A table that users write.
@@ -103,8 +104,17 @@ impl Shape {
     pub fn example(&self, found: &DeValue<'_>) -> Option<String> {
         match (self, found) {
             (Shape::List(_), DeValue::String(s)) => Some(format!("write `[\"{s}\"]`")),
-            (Shape::Text { .. } | Shape::Choice { .. }, DeValue::Integer(n)) => {
+            (Shape::Text { pattern: None, .. }, DeValue::Integer(n)) => {
                 Some(format!("write it in quotes: `\"{n}\"`"))
+            }
+            (Shape::Choice { choices, .. }, DeValue::Integer(n))
+                if choices.contains(&n.as_str()) =>
+            {
+                Some(format!("write it in quotes: `\"{n}\"`"))
+            }
+            (Shape::Choice { choices, .. }, _) => {
+                let all: Vec<String> = choices.iter().map(|c| format!("`\"{c}\"`")).collect();
+                Some(format!("write {}", suggest::list(&all, "or")))
             }
             (Shape::Integer { .. }, DeValue::String(s)) if s.parse::<i64>().is_ok() => {
                 Some(format!("write it without quotes: `{s}`"))

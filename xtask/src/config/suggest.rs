@@ -36,7 +36,8 @@ pub fn help<'a>(
     let all: Vec<String> = candidates.into_iter().map(|c| format!("`{c}`")).collect();
     match all.len() {
         0 => format!("there is none yet{more}"),
-        1..=12 => format!("there is {}", list(&all, "and")),
+        1 => format!("there is only {}", list(&all, "and")),
+        2..=12 => format!("there are {}", list(&all, "and")),
         _ => format!("there are {} of them{more}", all.len()),
     }
 }

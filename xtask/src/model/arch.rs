@@ -35,6 +35,16 @@ impl Arch {
         }
     }
 
+    /// The architecture that other systems call `word`.
+    #[must_use]
+    pub fn meant(word: &str) -> Option<Arch> {
+        match word.to_ascii_lowercase().as_str() {
+            "x86_64" | "x86-64" | "x86" | "amd64" => Some(Arch::X64),
+            "arm64" | "armv8" | "arm" => Some(Arch::Aarch64),
+            _ => None,
+        }
+    }
+
     /// The architecture of the machine that xtask was compiled for, when it is one of ours.
     #[must_use]
     pub fn host() -> Option<Arch> {
@@ -52,9 +62,9 @@ impl std::str::FromStr for Arch {
     type Err = String;
 
     fn from_str(s: &str) -> Result<Self, Self::Err> {
-        Self::ALL
-            .into_iter()
-            .find(|a| a.name() == s)
-            .ok_or_else(|| format!("unknown arch `{s}`; the archs are x64 and aarch64"))
+        Self::ALL.into_iter().find(|a| a.name() == s).ok_or_else(|| match Arch::meant(s) {
+            Some(arch) => format!("unknown arch `{s}`; Osier calls it {arch}"),
+            None => format!("unknown arch `{s}`; the archs are x64 and aarch64"),
+        })
     }
 }

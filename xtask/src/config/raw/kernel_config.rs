@@ -34,7 +34,7 @@ table! {
 
 table! {
     /// The settings of both modes.
-    pub struct RawModes, "the modes" {
+    pub struct RawModes, "the table of modes" {
         /// Optimised.
         release: "release", RawMode, required;
         /// With debug assertions.

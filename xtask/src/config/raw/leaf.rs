@@ -52,7 +52,25 @@ macro_rules! choice {
     };
 }
 
-choice!(Arch, "an arch", "x64" => Arch::X64, "aarch64" => Arch::Aarch64);
+impl Leaf for Arch {
+    const WHAT: &'static str = "an arch";
+    const CHOICES: &'static [&'static str] = &["x64", "aarch64"];
+
+    fn parse(text: &str) -> Result<Self, Problem> {
+        text.parse().map_err(|_| {
+            let problem = Problem::new(format!("`{text}` is not an arch"));
+            match Arch::meant(text) {
+                Some(arch) => problem.help(format!("Osier calls it `{arch}`")),
+                None => problem,
+            }
+        })
+    }
+
+    fn placeholder() -> Self {
+        Arch::X64
+    }
+}
+
 choice!(Mode, "a mode", "release" => Mode::Release, "debug" => Mode::Debug);
 choice!(
     ProfileStatus,
@@ -146,8 +164,12 @@ impl Leaf for MemorySize {
     const PATTERN: Option<&'static str> = Some("^[0-9]+[KMGT]$");
 
     fn parse(text: &str) -> Result<Self, Problem> {
-        text.parse()
-            .map_err(|e: String| Problem::new(e).help("write it like `\"64M\"` or `\"1G\"`"))
+        text.parse().map_err(|e: String| Problem::new(e))
+    }
+
+    fn parse_integer(value: i128) -> Option<Result<Self, Problem>> {
+        let problem = Problem::new(format!("the size {value} has no unit"));
+        Some(Err(problem.help(format!("write it as a string: `\"{value}M\"`"))))
     }
 
     fn placeholder() -> Self {
@@ -219,7 +241,7 @@ impl Leaf for Owner {
                 let names = OWNERS.iter().map(|(n, _)| *n);
                 let help = super::super::suggest::help(text, names, "");
                 Err(Problem::new(format!("unknown user or group `{text}`"))
-                    .help(format!("{help}; any other by its number")))
+                    .help(format!("{help} Any other stands as a number.")))
             }
         }
     }

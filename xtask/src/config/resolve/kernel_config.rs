@@ -4,7 +4,7 @@ use super::{Definitions, names};
 use crate::config::decode::{Leaf, Val};
 use crate::config::diag::{Diagnostic, FileId};
 use crate::config::loader::Loader;
-use crate::config::raw::kernel_config::RawMode;
+use crate::config::raw::kernel_config::{RawMachine, RawMode};
 use crate::config::raw::leaf::RepoPath;
 use crate::config::resolved::{
     ArchConfig, Driver, Machine, ModeConfig, Profile, ProfileStatus, Repository, SourcePath,
@@ -150,7 +150,7 @@ pub fn existing(
 /// Resolves `kernel-config/machines`.
 pub fn machines(defs: &Definitions) -> BTreeMap<Name, Machine> {
     let resolve = |(name, def): (&Name, &crate::config::loader::Def<_>)| {
-        let raw: &crate::config::raw::kernel_config::RawMachine = def.raw.as_ref()?;
+        let raw: &RawMachine = def.raw.as_ref()?;
         let machine = Machine {
             name: name.clone(),
             source: def.source.clone(),
@@ -191,7 +191,17 @@ pub fn profiles(
                         let machine = &raw.machine.value;
                         let message =
                             format!("the machine `{machine}` is {other}, the profile {arch}");
-                        loader.report(def.file, &raw.machine, message);
+                        let fits = |d: &&crate::config::loader::Def<RawMachine>| {
+                            d.raw.as_ref().is_some_and(|m| m.arch.value == *arch)
+                        };
+                        let of_arch: Vec<String> = defs
+                            .machines
+                            .iter()
+                            .filter(|(_, d)| fits(d))
+                            .map(|(n, _)| format!("`{n}`"))
+                            .collect();
+                        let help = format!("machines for {arch}: {}", of_arch.join(", "));
+                        loader.report(def.file, &raw.machine, message).helps.push(help);
                     }
                 }
             }

@@ -169,7 +169,8 @@ impl One<'_, '_> {
             if !arches.is_empty() && !arches.contains(&known.arch) {
                 let message =
                     format!("the machine `{}` is {}, the scenario is not", known.name, known.arch);
-                self.loader.report(self.file, machine, message);
+                let help = format!("remove it, or add \"{}\" to `arch`", known.arch);
+                self.loader.report(self.file, machine, message).helps.push(help);
                 continue;
             }
             let list = by_arch.entry(known.arch).or_default();

@@ -1,0 +1,3 @@
+//! Repositories, shadowing, settings.
+
+use super::*;
