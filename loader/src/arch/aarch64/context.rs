@@ -3,8 +3,6 @@
 use core::arch::{asm, global_asm};
 use core::sync::atomic::{AtomicUsize, Ordering};
 
-use super::head::{CPACR_ALL_FP, CPACR_USER_FP};
-
 /// Bytes that [`switch`] saves: x19-x30.
 const SAVED: usize = 96;
 
@@ -157,21 +155,12 @@ impl FpuState {
     /// Saves the state of the thread that runs. Interrupts are off.
     pub fn save(&mut self) {
         // SAFETY: writes `self.0` alone.
-        with_fpu(|| unsafe { aarch64_fpu_save(&mut self.0) });
+        unsafe { aarch64_fpu_save(&mut self.0) }
     }
 
     /// Loads the state of the thread that is about to run. Interrupts are off.
     pub fn restore(&self) {
         // SAFETY: reads `self.0`; the registers are user mode's.
-        with_fpu(|| unsafe { aarch64_fpu_restore(&self.0) });
+        unsafe { aarch64_fpu_restore(&self.0) }
     }
-}
-
-/// Calls `f` with the FP registers open to EL1.
-fn with_fpu(f: impl FnOnce()) {
-    // SAFETY: CPACR_EL1 decides about traps only.
-    unsafe { asm!("msr cpacr_el1, {}", "isb", in(reg) CPACR_ALL_FP, options(nostack)) };
-    f();
-    // SAFETY: as above. No ISB: it need not take effect before the next exception return.
-    unsafe { asm!("msr cpacr_el1, {}", in(reg) CPACR_USER_FP, options(nostack)) };
 }

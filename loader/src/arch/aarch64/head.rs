@@ -56,10 +56,9 @@ const TCR: u64 = 16
     | 1 << 26
     | 1 << 24;
 
-/// CPACR_EL1.FPEN = 1: EL0 may use floating point, EL1 traps.
-pub const CPACR_USER_FP: u64 = 1 << 20;
-/// CPACR_EL1.FPEN = 3: EL1 may as well; only while user state is saved or loaded.
-pub const CPACR_ALL_FP: u64 = 3 << 20;
+/// CPACR_EL1.FPEN = 3: EL0 may use floating point. (No value lets EL0 use it and traps EL1,
+/// D17.2.30; the soft-float target is what keeps the kernel from it.) SVE and SME trap.
+const CPACR: u64 = 3 << 20;
 
 /// HCR_EL2.RW (EL1 is AArch64) with APK and API: EL1 and EL0 may use pointer authentication
 /// (which SCTLR_EL1 leaves off), so that its instructions never trap to an EL2 without code.
@@ -301,7 +300,7 @@ mmu_on:
     hcr = const HCR,
     cptr = const CPTR,
     spsr = const SPSR_EL1H,
-    cpacr = const CPACR_USER_FP,
+    cpacr = const CPACR,
     boot_stack = sym super::boot::BOOT_STACK,
     boot_stack_len = const super::boot::BOOT_STACK_LEN,
     rust = sym super::boot::rust_entry,

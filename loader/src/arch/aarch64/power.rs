@@ -44,9 +44,10 @@ pub(super) fn psci(function: u64, args: [u64; 3]) -> Option<i64> {
 
 /// Powers the machine off. Returns when it cannot.
 pub fn off(_info: &BootInfo) {
-    off_raw();
+    system_off();
 }
-pub fn off_raw() {
+
+fn system_off() {
     let _ = psci(SYSTEM_OFF, [0; 3]);
 }
 
