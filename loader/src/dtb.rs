@@ -294,9 +294,10 @@ impl<'p, 'a> Path<'p, 'a> {
     pub fn is(&self, names: &[&str]) -> bool {
         let below = self.nodes.get(1..).unwrap_or(&[]);
         below.len() == names.len()
-            && below.iter().zip(names).all(|(node, name)| {
-                node.name.split(|&b| b == b'@').next() == Some(name.as_bytes())
-            })
+            && below
+                .iter()
+                .zip(names)
+                .all(|(node, name)| node.name.split(|&b| b == b'@').next() == Some(name.as_bytes()))
     }
 
     /// The `index`-th range of its `reg`, as the CPU sees it. `None` when there is none, or

@@ -20,7 +20,6 @@ pub mod fs;
 pub mod mm;
 pub mod sync;
 
-#[cfg(target_os = "none")]
 pub mod arch;
 #[cfg(target_os = "none")]
 pub mod percpu;

@@ -66,7 +66,9 @@
 //!   crate::trap::return_to_user(&mut TrapFrame)                    last thing before every return to user mode (signals later)
 //! ```
 
-#[cfg(target_arch = "aarch64")]
+// Each arch's pure parts are tested on every host.
+#[cfg(any(target_arch = "aarch64", test))]
+#[cfg_attr(not(target_arch = "aarch64"), allow(dead_code))]
 mod aarch64;
 #[cfg(target_arch = "x86_64")]
 mod x64;

@@ -59,9 +59,7 @@ pub(super) extern "C" fn rust_entry(dtb: u64, load_base: u64) -> ! {
     let Some((tree, range)) = device_tree(dtb, load_base) else { super::cpu::halt() };
     let info = boot_info(&tree, range, load_base);
     let ram = info.memory.regions().iter().find(|r| {
-        r.kind == RegionKind::Usable
-            && r.range.start.0 <= load_base
-            && load_base < r.range.end.0
+        r.kind == RegionKind::Usable && r.range.start.0 <= load_base && load_base < r.range.end.0
     });
     let direct = match ram {
         // SAFETY: the boot CPU, once; the device tree says that it is RAM.

@@ -83,7 +83,9 @@ pub fn wall_clock_s() -> Option<u64> {
         let mut found = [Resource::Mmio { base: 0, len: 0 }];
         platform::find_device("arm,pl031", 0, &mut found)?;
         match found {
-            [Resource::Mmio { base, len }] => super::irq::map(PhysRange::with_len(PhysAddr(base), len)).ok(),
+            [Resource::Mmio { base, len }] => {
+                super::irq::map(PhysRange::with_len(PhysAddr(base), len)).ok()
+            }
             _ => None,
         }
     });

@@ -79,19 +79,19 @@ mod tests {
     #[test]
     fn exceptions_are_told_apart() {
         for (esr, expected) in [
-            (0x5600_0000, Class::Syscall),                     // SVC #0
-            (0x8200_0006, Class::InstructionAbort),            // EL0, translation, level 2
-            (0x9200_0007, Class::DataAbort { write: false }),  // EL0 load, translation, level 3
-            (0x9200_004f, Class::DataAbort { write: true }),   // EL0 store, permission, level 3
-            (0x9600_0147, Class::DataAbort { write: false }),  // EL1 DC, WnR set, CM set
+            (0x5600_0000, Class::Syscall),                    // SVC #0
+            (0x8200_0006, Class::InstructionAbort),           // EL0, translation, level 2
+            (0x9200_0007, Class::DataAbort { write: false }), // EL0 load, translation, level 3
+            (0x9200_004f, Class::DataAbort { write: true }),  // EL0 store, permission, level 3
+            (0x9600_0147, Class::DataAbort { write: false }), // EL1 DC, WnR set, CM set
             (0x9200_0021, Class::Alignment),
-            (0x8a00_0000, Class::Alignment),                   // PC
-            (0x9a00_0000, Class::Alignment),                   // SP
+            (0x8a00_0000, Class::Alignment), // PC
+            (0x9a00_0000, Class::Alignment), // SP
             (0x9200_0010, Class::ExternalAbort),
-            (0xf200_0000, Class::Breakpoint),                  // BRK #0
+            (0xf200_0000, Class::Breakpoint), // BRK #0
             (0xb200_0000, Class::FloatingPoint),
-            (0x0200_0000, Class::Illegal),                     // undefined
-            (0x6600_0000, Class::Illegal),                     // SVE trap
+            (0x0200_0000, Class::Illegal), // undefined
+            (0x6600_0000, Class::Illegal), // SVE trap
             (u64::MAX, Class::Illegal),
         ] {
             assert_eq!(class(esr), expected, "{esr:#x}");

@@ -46,15 +46,7 @@ const SCTLR_ON: u64 = SCTLR_OFF
 /// TCR_EL1 (D17.2.131) without IPS and AS, which are read from the CPU: 48-bit halves
 /// (T0SZ = T1SZ = 16), 4 KiB granules (TG0 = 0, TG1 = 2), walks inner shareable and
 /// write-back write-allocate (SH = 3, ORGN = IRGN = 1), ASID from TTBR0 (A1 = 0).
-const TCR: u64 = 16
-    | 16 << 16
-    | 2 << 30
-    | 3 << 12
-    | 1 << 10
-    | 1 << 8
-    | 3 << 28
-    | 1 << 26
-    | 1 << 24;
+const TCR: u64 = 16 | 16 << 16 | 2 << 30 | 3 << 12 | 1 << 10 | 1 << 8 | 3 << 28 | 1 << 26 | 1 << 24;
 
 /// CPACR_EL1.FPEN = 3: EL0 may use floating point. (No value lets EL0 use it and traps EL1,
 /// D17.2.30; the soft-float target is what keeps the kernel from it.) SVE and SME trap.
@@ -293,7 +285,7 @@ mmu_on:
     id_page = const tables::ID_PAGE,
     k_block = const tables::KERNEL_BLOCK,
     planned = sym PLANNED_VIRT,
-    mair = const tables::MAIR,
+    mair = const super::pte::MAIR,
     tcr = const TCR,
     sctlr_off = const SCTLR_OFF,
     sctlr_on = const SCTLR_ON,

@@ -6,10 +6,10 @@ use driver_api::sync::IrqLock;
 use driver_api::{Error, IrqLine, Mmio, Result, Trigger};
 use spin::Once;
 
+use super::clock;
 use super::cpu::mrs;
 use super::platform::{self, GICS};
 use super::trap::TrapFrame;
-use super::clock;
 use crate::bootinfo::BootInfo;
 use crate::mm::PhysRange;
 use crate::mm::kernel::map_fixed;

@@ -1,26 +1,45 @@
 //! aarch64: boot by Linux's `Image` protocol with a device tree, EL1, GICv2 and GICv3, the
-//! generic timer, PSCI. See `arch` for the contract.
+//! generic timer, PSCI. See `arch` for the contract. The
+//! modules that only decide compile, with their tests, on every host.
 //!
 //! Addresses: TTBR0 holds the app's half (`0 ..` [`USER_END`]), TTBR1 the kernel's, 48 bits
 //! each, 4 KiB granule. References to the "Arm ARM" are to DDI 0487J.
 
-mod boot;
 mod esr;
+mod pte;
+
+#[cfg(target_os = "none")]
+mod boot;
+#[cfg(target_os = "none")]
 mod head;
+#[cfg(target_os = "none")]
 mod tables;
+#[cfg(target_os = "none")]
 mod vectors;
 
+#[cfg(target_os = "none")]
 pub mod backtrace;
+#[cfg(target_os = "none")]
 pub mod clock;
+#[cfg(target_os = "none")]
 pub mod context;
+#[cfg(target_os = "none")]
 pub mod cpu;
+#[cfg(target_os = "none")]
 pub mod irq;
+#[cfg(target_os = "none")]
 pub mod paging;
+#[cfg(target_os = "none")]
 pub mod percpu;
+#[cfg(target_os = "none")]
 pub mod platform;
+#[cfg(target_os = "none")]
 pub mod power;
+#[cfg(target_os = "none")]
 pub mod random;
+#[cfg(target_os = "none")]
 pub mod trap;
+#[cfg(target_os = "none")]
 pub mod uaccess;
 
 /// What `uname -m` says.

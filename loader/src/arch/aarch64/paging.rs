@@ -1,10 +1,10 @@
-//! Encoding of page-table entries (VMSAv8-64, Arm ARM D8.3) and TLB maintenance.
+//! Page tables as the CPU uses them: which are active, and what it remembers of them.
 
 use core::arch::asm;
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use super::tables::{self, *};
-use crate::mm::table::{Entry, Flags, PteFormat};
+pub use super::pte::Format;
+use super::tables::{self, FIX_SLOT, fix_entry};
 use crate::mm::{PhysAddr, PhysRange, VirtAddr, phys_to_ptr};
 
 /// What the early tables map at [`super::DIRECT_MAP`].
@@ -14,73 +14,6 @@ static EARLY_END: AtomicU64 = AtomicU64::new(0);
 static EARLY_DEVICES: AtomicUsize = AtomicUsize::new(0);
 /// Physical address of the empty table for TTBR0.
 static EMPTY_ROOT: AtomicU64 = AtomicU64::new(0);
-
-/// VMSAv8-64 with a 4 KiB granule and 48-bit addresses.
-pub struct Format;
-
-impl PteFormat for Format {
-    fn max_leaf_level() -> u8 {
-        2
-    }
-
-    fn table(next: PhysAddr) -> u64 {
-        (next.0 & ADDRESS) | VALID | TABLE_OR_PAGE
-    }
-
-    fn leaf(level: u8, addr: PhysAddr, flags: Flags) -> u64 {
-        let mut entry = (addr.0 & ADDRESS) | VALID | AF | PXN | UXN;
-        if level == 0 {
-            entry |= TABLE_OR_PAGE;
-        }
-        if flags.has(Flags::DEVICE) {
-            entry |= ATTR_DEVICE;
-        } else {
-            entry |= ATTR_NORMAL | SH_INNER;
-        }
-        if !flags.has(Flags::WRITE) {
-            entry |= AP_READ_ONLY;
-        }
-        if flags.has(Flags::USER) {
-            entry |= AP_EL0;
-        }
-        if flags.has(Flags::EXECUTE) {
-            entry &= if flags.has(Flags::USER) { !UXN } else { !PXN };
-        }
-        if !flags.has(Flags::GLOBAL) {
-            entry |= NG;
-        }
-        if flags.has(Flags::OWNED) {
-            entry |= OWNED;
-        }
-        // An invalid entry may hold anything; AF tells it from an empty one.
-        if flags.has(Flags::NO_ACCESS) { entry & !VALID } else { entry }
-    }
-
-    fn decode(level: u8, entry: u64) -> Entry {
-        if entry & (VALID | AF) == 0 {
-            return Entry::Empty;
-        }
-        let addr = PhysAddr(entry & ADDRESS);
-        if level > 0 && entry & TABLE_OR_PAGE != 0 {
-            return Entry::Table(addr);
-        }
-        let mut flags = Flags::NONE;
-        let mut add = |yes: bool, flag: Flags| {
-            if yes {
-                flags = flags.with(flag);
-            }
-        };
-        let user = entry & AP_EL0 != 0;
-        add(user, Flags::USER);
-        add(entry & AP_READ_ONLY == 0, Flags::WRITE);
-        add(entry & (if user { UXN } else { PXN }) == 0, Flags::EXECUTE);
-        add(entry & (7 << 2) == ATTR_DEVICE, Flags::DEVICE);
-        add(entry & NG == 0, Flags::GLOBAL);
-        add(entry & OWNED != 0, Flags::OWNED);
-        add(entry & VALID == 0, Flags::NO_ACCESS);
-        Entry::Leaf(addr, flags)
-    }
-}
 
 /// Remembers what the boot code has mapped.
 pub(super) fn set_early(direct: PhysRange, empty_root: PhysAddr) {

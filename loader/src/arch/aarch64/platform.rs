@@ -6,12 +6,8 @@ use spin::Once;
 use crate::dtb::{Dtb, Gic, Path};
 
 /// The interrupt controllers that the kernel knows, and their versions.
-pub(super) const GICS: [(&str, u8); 4] = [
-    ("arm,gic-v3", 3),
-    ("arm,gic-400", 2),
-    ("arm,cortex-a15-gic", 2),
-    ("arm,cortex-a9-gic", 2),
-];
+pub(super) const GICS: [(&str, u8); 4] =
+    [("arm,gic-v3", 3), ("arm,gic-400", 2), ("arm,cortex-a15-gic", 2), ("arm,cortex-a9-gic", 2)];
 
 struct Platform {
     tree: Dtb<'static>,
@@ -61,9 +57,8 @@ pub(super) fn with_device<R>(
 /// interrupts. Returns how many were put into `out`.
 pub fn find_device(compatible: &str, index: usize, out: &mut [Resource]) -> Option<usize> {
     with_device(compatible, index, |path, gic| {
-        let registers = (0..).map_while(|i| {
-            path.reg(i).map(|r| Resource::Mmio { base: r.start.0, len: r.len() })
-        });
+        let registers = (0..)
+            .map_while(|i| path.reg(i).map(|r| Resource::Mmio { base: r.start.0, len: r.len() }));
         let interrupts = (0..).map_while(|i| {
             let irq = path.interrupt(i, gic?)?;
             Some(Resource::Irq { line: irq.line, trigger: irq.trigger })

@@ -11,41 +11,13 @@
 
 use core::cell::UnsafeCell;
 
+use super::pte::{
+    ADDRESS, AF, AP_READ_ONLY, ATTR_DEVICE, ATTR_NORMAL, PXN, SH_INNER, TABLE_OR_PAGE, UXN, VALID,
+};
 use crate::mm::{PAGE_SIZE, PhysAddr, PhysRange, VirtAddr, layout};
 
-/// Memory types by index: 0 Device-nGnRE, 1 Normal write-back, 2 Normal non-cacheable
-/// (Arm ARM D17.2.97).
-pub const MAIR: u64 = 0x04 | 0xff << 8 | 0x44 << 16;
-/// MAIR index of device registers, as descriptor bits (AttrIndx).
-pub const ATTR_DEVICE: u64 = 0 << 2;
-/// MAIR index of RAM, as descriptor bits.
-pub const ATTR_NORMAL: u64 = 1 << 2;
-/// Descriptor is valid.
-pub const VALID: u64 = 1 << 0;
-/// Descriptor points to a table (levels 0-2) or is a page (level 3).
-pub const TABLE_OR_PAGE: u64 = 1 << 1;
-/// AP[1]: EL0 may access it.
-pub const AP_EL0: u64 = 1 << 6;
-/// AP[2]: read-only.
-pub const AP_READ_ONLY: u64 = 1 << 7;
-/// SH = 3: inner shareable.
-pub const SH_INNER: u64 = 3 << 8;
-/// Access flag: set by us always, so that no access-flag fault happens.
-pub const AF: u64 = 1 << 10;
-/// Not global: tagged with an ASID.
-pub const NG: u64 = 1 << 11;
-/// A bit that the CPU ignores: the frame belongs to the address space.
-pub const OWNED: u64 = 1 << 55;
-/// Not executable at EL1.
-pub const PXN: u64 = 1 << 53;
-/// Not executable at EL0.
-pub const UXN: u64 = 1 << 54;
-/// Output address bits of a descriptor (48 bits, 4 KiB granule).
-pub const ADDRESS: u64 = 0x0000_ffff_ffff_f000;
-
 /// Descriptor of the identity-mapped page.
-pub const ID_PAGE: u64 =
-    VALID | TABLE_OR_PAGE | ATTR_NORMAL | AP_READ_ONLY | SH_INNER | AF | UXN;
+pub const ID_PAGE: u64 = VALID | TABLE_OR_PAGE | ATTR_NORMAL | AP_READ_ONLY | SH_INNER | AF | UXN;
 /// Descriptor of a block of the kernel image.
 pub const KERNEL_BLOCK: u64 = VALID | ATTR_NORMAL | SH_INNER | AF | UXN;
 /// Descriptor of a block of the early direct map.

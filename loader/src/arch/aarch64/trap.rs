@@ -133,7 +133,12 @@ impl TrapFrame {
     /// All registers by name, for crash reports.
     pub fn registers(&self) -> impl Iterator<Item = (&'static str, usize)> + '_ {
         let general = NAMES.iter().copied().zip(self.regs.iter().copied());
-        general.chain([("sp", self.sp), ("pc", self.pc), ("pstate", self.pstate), ("esr", self.esr)])
+        general.chain([
+            ("sp", self.sp),
+            ("pc", self.pc),
+            ("pstate", self.pstate),
+            ("esr", self.esr),
+        ])
     }
 }
 

@@ -11,7 +11,6 @@ use super::USER_END;
 use super::cpu::{has_pan, set_pan};
 use crate::arch::Fault;
 
-
 global_asm!(
     r#"
     .macro may_fault resume, instruction:vararg
