@@ -93,6 +93,16 @@ impl Mmio {
         Self { base, len }
     }
 
+    /// Registers that are plain memory, for tests of drivers: what is written stays, and the
+    /// test sees and changes it through `words`.
+    #[cfg(not(target_os = "none"))]
+    #[must_use]
+    pub fn fake(words: &'static [core::sync::atomic::AtomicU64]) -> Self {
+        // SAFETY: atomics may change while they are shared; they live for ever and are
+        // aligned to 8 bytes, and the host's accesses of register size are whole.
+        unsafe { Self::new(words.as_ptr().cast_mut().cast(), size_of_val(words)) }
+    }
+
     /// Length in bytes.
     #[must_use]
     pub const fn len(&self) -> usize {

@@ -169,3 +169,6 @@ impl IrqHandler for Pl011 {
         IrqReturn::Handled
     }
 }
+
+#[cfg(test)]
+mod tests;
