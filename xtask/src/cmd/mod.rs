@@ -1,5 +1,6 @@
 //! One thin file a command: gather → plan → exec → report.
 
+pub mod bench;
 pub mod build;
 pub mod doctor;
 pub mod run;

@@ -57,10 +57,29 @@ pub struct Prepared {
     pub args: Vec<String>,
     pub end_file: Utf8PathBuf,
     pub qmp: Option<Utf8PathBuf>,
-    _dir: RunDir,
+    dir: RunDir,
 }
 
 impl Prepared {
+    /// The same command line with another kernel, and a run folder of its own.
+    ///
+    /// # Errors
+    /// When the kernel cannot be written.
+    pub fn with_kernel(&self, kernel: &[u8]) -> anyhow::Result<Self> {
+        let parent = self.dir.path().parent().context("a run folder has a parent")?;
+        let dir = RunDir::new(parent).with_context(|| format!("cannot make {parent}"))?;
+        let path = dir.path().join("kernel");
+        fs::write(&path, kernel).with_context(|| format!("cannot write {path}"))?;
+        let end_file = dir.path().join("end");
+        let mut args = self.args.clone();
+        let at = args.iter().position(|a| a == "-kernel").and_then(|at| args.get_mut(at + 1));
+        *at.context("there is no -kernel")? = path.into_string();
+        for arg in &mut args {
+            *arg = arg.replace(self.end_file.as_str(), end_file.as_str());
+        }
+        Ok(Self { program: self.program.clone(), args, end_file, qmp: None, dir })
+    }
+
     /// Starts QEMU. See [`Vm::start`] for what the calling thread has to do.
     ///
     /// # Errors
@@ -149,7 +168,7 @@ impl Bootable {
             reboots: options.reboots,
             extra: options.extra,
         })?;
-        Ok(Prepared { program: self.qemu.clone(), args, end_file, qmp, _dir: dir })
+        Ok(Prepared { program: self.qemu.clone(), args, end_file, qmp, dir })
     }
 
     /// An annotator for its console: addresses of its kernel and of its apps.

@@ -3,6 +3,7 @@
 pub mod actions;
 pub mod boot;
 pub mod cargo;
+pub mod cold;
 pub mod console;
 pub mod engine;
 pub mod env;

@@ -7,7 +7,7 @@ use crate::context::Context;
 use crate::run::args::{Accel, Net};
 use crate::run::outcome::Outcome;
 use crate::scenario::{Action, Case, Script};
-use crate::symbols::LineTail;
+use crate::symbols::{Annotator, LineTail};
 use camino::Utf8Path;
 use std::time::{Duration, Instant};
 
@@ -54,6 +54,8 @@ pub fn run(cx: &Context, case: &Case, image: &Bootable) -> anyhow::Result<Verdic
         limit,
         script,
         qmp: None,
+        annotator: image.annotator(),
+        tail: LineTail::default(),
         console: Vec::new(),
         first: None,
         vm,
@@ -65,9 +67,7 @@ pub fn run(cx: &Context, case: &Case, image: &Bootable) -> anyhow::Result<Verdic
         Err(broken) => (Some(Outcome::Timeout(limit)), Some(broken)),
     };
     let outcome = vm.finish(why)?;
-    let (mut log, mut annotator) = (Vec::new(), image.annotator());
-    LineTail::default().feed(&console, &mut annotator, &mut log);
-    let log = String::from_utf8_lossy(&log).replace("\r\n", "\n");
+    let log = String::from_utf8_lossy(&console).replace("\r\n", "\n");
     let failure = broken.or_else(|| judge(&outcome, &case.scenario.exit, &script));
     Ok(Verdict { failure, boot: first.map(|f| f.saturating_duration_since(started)), log })
 }
@@ -88,6 +88,9 @@ struct Run {
     vm: Vm,
     script: Script,
     qmp: Option<Qmp>,
+    annotator: Annotator,
+    tail: LineTail,
+    /// What the guest printed, addresses symbolised: what the steps see.
     console: Vec<u8>,
     first: Option<Instant>,
     deadline: Instant,
@@ -108,8 +111,9 @@ impl Run {
             match self.vm.next(self.deadline) {
                 Event::Console(bytes, at) => {
                     self.first.get_or_insert(at);
-                    self.console.extend_from_slice(&bytes);
-                    self.script.feed(&bytes);
+                    let before = self.console.len();
+                    self.tail.feed(&bytes, &mut self.annotator, &mut self.console);
+                    self.script.feed(self.console.get(before..).unwrap_or_default());
                 }
                 Event::Closed => {
                     // The last output may have satisfied a step that only waited for it.

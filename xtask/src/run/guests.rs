@@ -1,10 +1,12 @@
-//! Two tiny x64 guests, made from bytes: the reference that `bench boot` compares with, and
-//! the one by which `--accel auto` proves that KVM carries a real kernel.
+//! Tiny guests, made from bytes: the reference of each arch that `bench boot` compares with,
+//! and the one by which `--accel auto` proves that KVM carries a real kernel.
 //!
-//! Both are PVH ELF files: QEMU's `-kernel` enters them in 32-bit protected mode with flat
+//! Those for x64 are PVH ELF files: QEMU's `-kernel` enters them in 32-bit protected mode with flat
 //! segments and paging off (Xen, "x86/HVM direct boot ABI").
 
-/// Where the guests are loaded: the first megabyte is the PC's legacy area.
+use crate::model::Arch;
+
+/// Where the x64 guests are loaded: the first megabyte is the PC's legacy area.
 const BASE: u32 = 0x10_0000;
 
 /// What the KVM probe writes to the end channel when everything worked.
@@ -148,10 +150,35 @@ const PROBE: &[u8] = &[
     0x00, 0x80, 0x10, 0x00, 0x00, 0x00, 0x00, 0x00,                // .quad KSTACK
 ];
 
+/// The reference guest of aarch64, a whole `Image`: the same for the PL011 of QEMU's `virt`
+/// (hw/arm/virt.c: VIRT_UART at 0x09000000) and PSCI `SYSTEM_OFF` (0x84000008).
+#[rustfmt::skip]
+const REFERENCE_AARCH64: &[u8] = &[
+    0x10, 0x00, 0x00, 0x14, 0, 0, 0, 0,             // b code; unused
+    0x00, 0x00, 0x08, 0x00, 0, 0, 0, 0,             // text_offset 0x80000
+    0x00, 0x10, 0x00, 0x00, 0, 0, 0, 0,             // image_size 0x1000
+    0x0a, 0, 0, 0, 0, 0, 0, 0,                      // flags: 4 KiB pages, placed anywhere
+    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, // reserved
+    0, 0, 0, 0, 0, 0, 0, 0,                         // reserved
+    0x41, 0x52, 0x4d, 0x64, 0, 0, 0, 0,             // magic "ARM\x64"; reserved
+    // code:
+    0x00, 0x20, 0xa1, 0xd2,                         // movz x0, #0x0900, lsl #16
+    0x41, 0x01, 0x80, 0x52,                         // mov w1, #10
+    0x01, 0x00, 0x00, 0xb9,                         // str w1, [x0]
+    0x00, 0x80, 0xb0, 0x52,                         // movz w0, #0x8400, lsl #16
+    0x00, 0x01, 0x80, 0x72,                         // movk w0, #8
+    0x02, 0x00, 0x00, 0xd4,                         // hvc #0
+    0x7f, 0x20, 0x03, 0xd5,                         // wfi
+    0xff, 0xff, 0xff, 0x17,                         // b back to the wfi
+];
+
 /// The reference guest of `bench boot`.
 #[must_use]
-pub fn reference() -> Vec<u8> {
-    pvh_elf(REFERENCE, 0x1000)
+pub fn reference(arch: Arch) -> Vec<u8> {
+    match arch {
+        Arch::X64 => pvh_elf(REFERENCE, 0x1000),
+        Arch::Aarch64 => REFERENCE_AARCH64.to_vec(),
+    }
 }
 
 /// The guest that proves KVM.
@@ -203,7 +230,7 @@ mod tests {
 
     #[test]
     fn the_guests_are_pvh_elf_files() {
-        for guest in [reference(), kvm_probe()] {
+        for guest in [reference(Arch::X64), kvm_probe()] {
             let elf = Elf::parse(&guest).unwrap();
             assert_eq!(elf.header.e_machine, goblin::elf::header::EM_X86_64);
             assert_eq!(elf.entry, u64::from(BASE));
@@ -219,8 +246,12 @@ mod tests {
     }
 
     #[test]
-    fn the_reference_is_at_most_4_kib() {
-        assert!(reference().len() <= 4096, "{}", reference().len());
+    fn the_references_are_at_most_4_kib() {
+        for arch in Arch::ALL {
+            assert!(reference(arch).len() <= 4096, "{}", reference(arch).len());
+        }
+        let image = reference(Arch::Aarch64);
+        assert_eq!(crate::run::image::physical_end(Arch::Aarch64, &image), Ok(0x4008_1000));
     }
 
     #[test]
