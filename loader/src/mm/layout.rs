@@ -29,3 +29,15 @@ pub const FIXED_END: usize = WINDOW + WINDOW_LEN / 2;
 pub const STACKS: usize = FIXED_END;
 /// Where they end.
 pub const STACKS_END: usize = WINDOW + WINDOW_LEN;
+
+/// log2 of the size of a kernel stack. Unoptimised code needs more.
+pub const STACK_SHIFT: u32 = if cfg!(debug_assertions) { 16 } else { 14 };
+/// Size of a kernel stack in bytes.
+pub const STACK_SIZE: usize = 1 << STACK_SHIFT;
+/// A stack lies in the lower half of a slot aligned to twice its size; the upper half is
+/// never mapped and guards the next stack's lower end. So an address in a stack has bit
+/// [`STACK_SHIFT`] clear, and one that ran over its end has it set: a test that entry code
+/// can make without touching memory.
+pub const STACK_SLOT: usize = 2 * STACK_SIZE;
+/// How many stacks there can be.
+pub const MAX_STACKS: usize = 4096;

@@ -2,8 +2,26 @@
 
 mod addr;
 pub mod aspace;
+pub mod buddy;
 pub mod layout;
+pub mod regions;
+pub mod slab;
 pub mod table;
 pub mod vma;
 
+#[cfg(target_os = "none")]
+pub mod frames;
+#[cfg(target_os = "none")]
+pub mod heap;
+#[cfg(target_os = "none")]
+pub mod image;
+#[cfg(target_os = "none")]
+pub mod kernel;
+#[cfg(target_os = "none")]
+pub mod slot;
+#[cfg(target_os = "none")]
+pub mod stack;
+
 pub use addr::{PAGE_SIZE, PhysAddr, PhysRange, VirtAddr};
+#[cfg(target_os = "none")]
+pub use frames::{phys_to_ptr, ptr_to_phys};

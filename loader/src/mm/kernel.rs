@@ -1,0 +1,291 @@
+//! The kernel's own address space: built once at boot, changed at run time in the window
+//! only (stacks, device registers).
+
+use core::sync::atomic::{AtomicUsize, Ordering};
+
+use driver_api::sync::IrqLock;
+
+use super::layout;
+use super::regions::{self, RangeSet};
+use super::table::{Flags, MapError, PageTable, TableMemory};
+use super::{PAGE_SIZE, PhysAddr, PhysRange, VirtAddr, frames, image, phys_to_ptr};
+use crate::arch;
+use crate::bootinfo::BootInfo;
+
+/// Tables in the direct map, from the frame allocator.
+pub struct DirectTables;
+
+impl TableMemory for DirectTables {
+    fn read(&self, table: PhysAddr, index: usize) -> u64 {
+        // SAFETY: tables lie in RAM, which the direct map shows; `index` is below 512. A
+        // CPU may walk the table meanwhile, hence volatile.
+        unsafe { phys_to_ptr(table).cast::<u64>().add(index).read_volatile() }
+    }
+
+    fn write(&mut self, table: PhysAddr, index: usize, entry: u64) {
+        // SAFETY: as for `read`; the owner of the tree is borrowed exclusively.
+        unsafe { phys_to_ptr(table).cast::<u64>().add(index).write_volatile(entry) }
+    }
+
+    fn alloc(&mut self) -> Option<PhysAddr> {
+        let table = frames::alloc(0)?;
+        // SAFETY: just allocated.
+        unsafe { frames::zero(table) };
+        Some(table)
+    }
+
+    fn free(&mut self, table: PhysAddr) {
+        frames::free(table, 0);
+    }
+}
+
+/// Tables before there is a frame allocator: from one range of RAM, upwards.
+struct EarlyTables {
+    next: PhysAddr,
+    end: PhysAddr,
+}
+
+impl EarlyTables {
+    /// Takes `len` bytes, rounded up to pages, zeroed.
+    fn take(&mut self, len: u64) -> Option<PhysAddr> {
+        let len = len.div_ceil(PAGE_SIZE as u64).checked_mul(PAGE_SIZE as u64)?;
+        let start = self.next;
+        let end = PhysAddr(start.0.checked_add(len)?);
+        if end > self.end {
+            return None;
+        }
+        self.next = end;
+        // SAFETY: the range is free RAM that `early_mapped` says is writable at DIRECT_MAP,
+        // and `next` has passed it.
+        unsafe { phys_to_ptr(start).write_bytes(0, len as usize) };
+        Some(start)
+    }
+}
+
+impl TableMemory for EarlyTables {
+    fn read(&self, table: PhysAddr, index: usize) -> u64 {
+        DirectTables.read(table, index)
+    }
+
+    fn write(&mut self, table: PhysAddr, index: usize, entry: u64) {
+        DirectTables.write(table, index, entry);
+    }
+
+    fn alloc(&mut self) -> Option<PhysAddr> {
+        self.take(PAGE_SIZE as u64)
+    }
+
+    fn free(&mut self, _table: PhysAddr) {}
+}
+
+/// The kernel's tables.
+pub type KernelTable = PageTable<arch::paging::Format, DirectTables>;
+
+/// Filled by [`init`].
+static KERNEL: IrqLock<Option<KernelTable>> = IrqLock::new(None);
+/// Pages of registers that were mapped before [`init`].
+static EARLY_DEVICES: IrqLock<[Option<(VirtAddr, PhysAddr)>; layout::EARLY_DEVICE_PAGES]> =
+    IrqLock::new([None; layout::EARLY_DEVICE_PAGES]);
+/// First free address of the window's part for device registers.
+static FIXED_NEXT: AtomicUsize = AtomicUsize::new(layout::FIXED);
+
+/// Calls `f` with the kernel's tables.
+///
+/// # Panics
+/// Before [`init`].
+pub fn with<R>(f: impl FnOnce(&mut KernelTable) -> R) -> R {
+    match KERNEL.lock().as_mut() {
+        Some(table) => f(table),
+        None => panic!("the kernel's page tables are used before mm::init"),
+    }
+}
+
+/// The root table, whose upper half address spaces of the app copy on x64.
+#[must_use]
+pub fn root() -> PhysAddr {
+    with(|t| t.root())
+}
+
+/// Why memory management could not start.
+#[derive(Clone, Copy, Debug)]
+pub enum InitError {
+    /// No free RAM where the early tables reach.
+    NoRam,
+    /// RAM is too small for the tables.
+    TooSmall,
+    /// The memory map contradicts itself.
+    Map(MapError),
+}
+
+impl From<MapError> for InitError {
+    fn from(e: MapError) -> Self {
+        if e == MapError::NoMemory { Self::TooSmall } else { Self::Map(e) }
+    }
+}
+
+/// RAM that is taken before the first frame is handed out.
+fn reserved(info: &BootInfo) -> [PhysRange; 4] {
+    [
+        // Address 0 is never handed out: too much takes it for "nothing".
+        PhysRange::with_len(PhysAddr(0), PAGE_SIZE as u64),
+        image::loaded(info.load_base),
+        info.module.unwrap_or(PhysRange::EMPTY),
+        info.dtb.unwrap_or(PhysRange::EMPTY),
+    ]
+}
+
+/// What must not be written through the direct map: text and rodata, payload, module.
+fn read_only(info: &BootInfo) -> [PhysRange; 4] {
+    let s = image::segments();
+    let base = info.load_base.0;
+    let at = |v: usize| PhysAddr(base + (v - s.start) as u64);
+    [
+        PhysRange::new(at(s.start), at(s.rodata_end)),
+        PhysRange::new(at(s.end), image::loaded(info.load_base).end),
+        info.module.unwrap_or(PhysRange::EMPTY),
+        info.dtb.unwrap_or(PhysRange::EMPTY),
+    ]
+}
+
+/// Builds the kernel's address space and the frame allocator, and switches to them.
+///
+/// # Errors
+/// See [`InitError`].
+pub fn init(info: &BootInfo) -> Result<(), InitError> {
+    image::set_load_base(info.load_base);
+    let ram = regions::usable(&info.memory);
+    let mut free = ram.clone();
+    for r in reserved(info) {
+        free.remove(r);
+    }
+
+    let mapped = arch::paging::early_mapped();
+    let within = |r: &PhysRange| {
+        PhysRange::new(r.start.max(mapped.start), r.end.min(mapped.end))
+    };
+    let home = free.ranges().iter().map(within).max_by_key(PhysRange::len);
+    let home = home.filter(|r| !r.is_empty()).ok_or(InitError::NoRam)?;
+    let mut early = EarlyTables { next: home.start, end: home.end };
+
+    let root = early.alloc().ok_or(InitError::TooSmall)?;
+    let mut table = PageTable::<arch::paging::Format, _>::new(root, early);
+    map_ram(&mut table, &ram, info)?;
+    map_image(&mut table, info)?;
+    table.reserve_top(VirtAddr(layout::WINDOW))?;
+    for (va, page) in EARLY_DEVICES.lock().iter().flatten() {
+        let flags = Flags::WRITE.with(Flags::DEVICE).with(Flags::GLOBAL);
+        table.map(*va, *page, PAGE_SIZE, flags)?;
+    }
+
+    // The bitmaps come from the same range; what is left of it is handed out.
+    let (spans, zones) = regions::zones(&free);
+    let mut bits = [PhysAddr(0); regions::MAX_ZONES];
+    for (span, bits) in spans.iter().zip(&mut bits).take(zones) {
+        *bits = table.memory().take(zone_words(span) as u64 * 8).ok_or(InitError::TooSmall)?;
+    }
+    free.remove(PhysRange::new(home.start, table.memory().next));
+
+    arch::paging::activate_kernel(root);
+    *KERNEL.lock() = Some(PageTable::new(root, DirectTables));
+    for (i, (span, bits)) in spans.iter().zip(bits).take(zones).enumerate() {
+        // SAFETY: taken above for this zone alone, zeroed, mapped for ever.
+        let bits = unsafe {
+            core::slice::from_raw_parts_mut(phys_to_ptr(bits).cast::<u64>(), zone_words(span))
+        };
+        frames::init(&free, i, *span, bits);
+    }
+    frames::set_reserve();
+    Ok(())
+}
+
+fn zone_words(span: &PhysRange) -> usize {
+    super::buddy::words_needed(span.start.0 >> 12, span.len() >> 12)
+}
+
+type Building = PageTable<arch::paging::Format, EarlyTables>;
+
+/// The direct map: all RAM and what was loaded into it, large pages where they fit.
+fn map_ram(table: &mut Building, ram: &RangeSet, info: &BootInfo) -> Result<(), MapError> {
+    let mut writable = ram.clone();
+    let mut shown = ram.clone();
+    for r in reserved(info) {
+        // A loader may have reported its own ranges as reserved: show them all the same.
+        let page = PAGE_SIZE as u64;
+        let whole = PhysRange::new(
+            PhysAddr(r.start.0 / page * page),
+            PhysAddr(r.end.0.div_ceil(page) * page),
+        );
+        if r.start.0 != 0 {
+            shown.add(whole);
+            writable.add(whole);
+        }
+    }
+    let mut fixed = RangeSet::new();
+    for r in read_only(info) {
+        fixed.add(PhysRange::new(
+            PhysAddr(r.start.0 / PAGE_SIZE as u64 * PAGE_SIZE as u64),
+            PhysAddr(r.end.0.div_ceil(PAGE_SIZE as u64) * PAGE_SIZE as u64),
+        ));
+        writable.remove(r);
+    }
+    let mut map = |r: &PhysRange, flags: Flags| {
+        let va = VirtAddr(arch::DIRECT_MAP.wrapping_add(r.start.0 as usize));
+        table.map(va, r.start, r.len() as usize, flags.with(Flags::GLOBAL))
+    };
+    writable.ranges().iter().try_for_each(|r| map(r, Flags::WRITE))?;
+    fixed.ranges().iter().try_for_each(|r| map(r, Flags::NONE))
+}
+
+/// The image at the addresses it was relocated for.
+fn map_image(table: &mut Building, info: &BootInfo) -> Result<(), MapError> {
+    let s = image::segments();
+    let parts = [
+        (s.start, s.text_end, Flags::EXECUTE),
+        (s.text_end, s.rodata_end, Flags::NONE),
+        (s.rodata_end, s.end, Flags::WRITE),
+    ];
+    for (start, end, flags) in parts {
+        let pa = PhysAddr(info.load_base.0 + (start - s.start) as u64);
+        table.map(VirtAddr(start), pa, end - start, flags.with(Flags::GLOBAL))?;
+    }
+    Ok(())
+}
+
+/// Maps a page of device registers before [`init`], at the address where it will stay.
+/// `None` when the arch's early tables have no room for more.
+pub fn map_early_device(page: PhysAddr) -> Option<VirtAddr> {
+    let mut devices = EARLY_DEVICES.lock();
+    if let Some((va, _)) = devices.iter().flatten().find(|(_, p)| *p == page) {
+        return Some(*va);
+    }
+    let slot = devices.iter_mut().find(|d| d.is_none())?;
+    let va = arch::paging::early_device(page)?;
+    *slot = Some((va, page));
+    Some(va)
+}
+
+/// Takes `len` bytes (whole pages) of the window's fixed part.
+fn take_fixed(len: usize) -> Option<VirtAddr> {
+    FIXED_NEXT
+        .try_update(Ordering::Relaxed, Ordering::Relaxed, |next| {
+            next.checked_add(len).filter(|end| *end <= layout::FIXED_END)
+        })
+        .ok()
+        .map(VirtAddr)
+}
+
+/// Maps physical memory that is not RAM of ours into the window for ever: device registers
+/// (`Flags::DEVICE`), firmware tables. Any start and length; the pointer is to `base`.
+///
+/// # Errors
+/// `NoMemory`; `Misaligned` for an empty or wrapping range.
+pub fn map_fixed(base: PhysAddr, len: u64, flags: Flags) -> Result<*mut u8, MapError> {
+    let page = PAGE_SIZE as u64;
+    let offset = base.0 % page;
+    let start = PhysAddr(base.0 - offset);
+    let end = base.0.checked_add(len).filter(|_| len > 0).ok_or(MapError::Misaligned)?;
+    let len = (end - start.0).div_ceil(page).saturating_mul(page) as usize;
+    let va = take_fixed(len).ok_or(MapError::NoMemory)?;
+    with(|t| t.map(va, start, len, flags.with(Flags::GLOBAL)))?;
+    Ok(core::ptr::with_exposed_provenance_mut(va.0 + offset as usize))
+}
