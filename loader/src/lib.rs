@@ -14,11 +14,16 @@ extern crate std;
 extern crate alloc;
 
 pub mod bootinfo;
+pub mod cmdline;
+pub mod entropy;
 pub mod dtb;
 pub mod exec;
 pub mod fs;
+pub mod log;
 pub mod mm;
 pub mod sync;
+pub mod thread;
+pub mod time;
 
 pub mod arch;
 #[cfg(target_os = "none")]

@@ -25,6 +25,8 @@ pub struct PerCpu {
     pub resched: AtomicBool,
     /// Scheduler state.
     pub sched: crate::thread::CpuSched,
+    /// Timers.
+    pub timers: crate::time::CpuTimers,
 }
 
 impl PerCpu {
@@ -38,6 +40,7 @@ impl PerCpu {
             in_interrupt: AtomicU32::new(0),
             resched: AtomicBool::new(false),
             sched: crate::thread::CpuSched::new(),
+            timers: crate::time::CpuTimers::new(),
         }
     }
 }
@@ -56,4 +59,15 @@ pub fn with<R>(f: impl FnOnce(&'static PerCpu) -> R) -> R {
 #[must_use]
 pub fn in_interrupt() -> bool {
     with(|cpu| cpu.in_interrupt.load(Ordering::Relaxed) != 0)
+}
+
+/// How many CPUs there can be.
+pub const MAX_CPUS: usize = 64;
+
+/// The blocks of the CPUs after the first, as they come up.
+static OTHERS: [spin::Once<&'static PerCpu>; MAX_CPUS - 1] = [const { spin::Once::new() }; MAX_CPUS - 1];
+
+/// All CPUs that are up, by index.
+pub fn all() -> impl Iterator<Item = &'static PerCpu> {
+    core::iter::once(&BOOT_CPU).chain(OTHERS.iter().map_while(|o| o.get().copied()))
 }

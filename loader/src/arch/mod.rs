@@ -15,7 +15,7 @@
 //! pub const DIRECT_MAP: usize;                virtual address of physical 0: 0xffff_8000_0000_0000 | 0xffff_0000_0000_0000
 //! pub const USER_END: usize;                  first address that the app can never have
 //!
-//! mod cpu:    id() -> usize; relax(); wait_for_interrupt()  (enables interrupts and waits, atomically;
+//! mod cpu:    id() -> usize; relax(); enable_interrupts(); wait_for_interrupt()  (enables interrupts and waits, atomically;
 //!             returns with them on); halt() -> !; set_thread_pointer…(see context)
 //!             init_boot_cpu(&BootInfo)        GDT/TSS/IDT or vectors, per-CPU base, SMEP/SMAP/UMIP or PAN
 //! mod percpu: current() -> &'static PerCpu    generic struct crate::percpu::PerCpu, found through GS / TPIDR_EL1
@@ -32,6 +32,7 @@
 //!                                             of the kernel image, say): mm::init carves its first tables from it
 //!             early_device(page: PhysAddr) -> Option<VirtAddr>   maps one 4 KiB page of registers, uncached, in the early tables
 //!                                             at the next free page of mm::layout::EARLY_DEVICE; mm::init maps it there again
+//!             publish()                       after a mapping was added, before it is used (nothing on x64)
 //!             activate_kernel(root: PhysAddr); activate_user(root: PhysAddr, asid: u16); flush_page(VirtAddr); flush_all()
 //!             deactivate_user()               leaves the app's half empty: before its tables are freed
 //!             sync_instructions(&[u8])        after a page got new content, before it is mapped executable (nothing on x64)
@@ -41,7 +42,7 @@
 //!             resume_user(&TrapFrame) -> !    the first entry of a thread into user mode
 //! mod context: switch(save: &AtomicUsize, load: usize)  saves callee-saved registers on the current kernel stack, stores sp in
 //!             `save`, loads sp from `load`; initial_stack(top: usize, entry: extern "C" fn(usize) -> !, arg: usize) -> usize;
-//!             FpuState { new(), save(), restore() }; set_kernel_stack(top) (TSS.RSP0 and the SYSCALL stack; nothing on aarch64);
+//!             FpuState { new() -> Option<Self>, save(&mut self), restore(&self) }; set_kernel_stack(top) (TSS.RSP0 and the SYSCALL stack; nothing on aarch64);
 //!             user_tls() -> usize; set_user_tls(usize)
 //! mod uaccess: copy_from_user(dst: &mut [u8], src: usize) -> Result<(), Fault>; copy_to_user(dst: usize, src: &[u8]);
 //!             zero_user(dst: usize, len: usize); read_user_u32 / write_user_u32 / compare_exchange_user_u32 (futex);

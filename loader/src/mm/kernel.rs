@@ -287,5 +287,6 @@ pub fn map_fixed(base: PhysAddr, len: u64, flags: Flags) -> Result<*mut u8, MapE
     let len = (end - start.0).div_ceil(page).saturating_mul(page) as usize;
     let va = take_fixed(len).ok_or(MapError::NoMemory)?;
     with(|t| t.map(va, start, len, flags.with(Flags::GLOBAL)))?;
+    arch::paging::publish();
     Ok(core::ptr::with_exposed_provenance_mut(va.0 + offset as usize))
 }

@@ -25,3 +25,5 @@ pub mod stack;
 pub use addr::{PAGE_SIZE, PhysAddr, PhysRange, VirtAddr};
 #[cfg(target_os = "none")]
 pub use frames::{phys_to_ptr, ptr_to_phys};
+#[cfg(target_os = "none")]
+pub use kernel::{InitError, init};

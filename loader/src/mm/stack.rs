@@ -1,6 +1,7 @@
 //! Kernel stacks, each between pages that are never mapped.
 
 use core::ops::Range;
+use core::sync::atomic::AtomicUsize;
 
 use driver_api::sync::IrqLock;
 
@@ -51,7 +52,18 @@ impl KernelStack {
                 return None; // dropping it frees what was mapped
             }
         }
+        arch::paging::publish();
         Some(stack)
+    }
+
+    /// Prepares it so that the first [`switch`] to the returned stack pointer calls
+    /// `entry(arg)` with interrupts off.
+    #[must_use]
+    #[allow(unused_unsafe)] // not every arch has to say it
+    pub fn prepare(&mut self, entry: extern "C" fn(usize) -> !, arg: usize) -> usize {
+        // SAFETY: the stack is owned, and nothing runs on it: a thread's is prepared once,
+        // before its first switch.
+        unsafe { arch::context::initial_stack(self.top(), entry, arg) }
     }
 
     /// Its addresses.
@@ -67,6 +79,15 @@ impl KernelStack {
     pub const fn top(&self) -> usize {
         self.range().end
     }
+}
+
+/// Leaves the running thread, whose stack pointer goes to `save`, for the one whose stack
+/// pointer is `load`. Returns when some CPU switches back. For the scheduler alone: it keeps
+/// interrupts off, loads what an earlier switch saved, once, and keeps both threads alive.
+#[allow(unused_unsafe)] // as above
+pub(crate) fn switch(save: &AtomicUsize, load: usize) {
+    // SAFETY: the scheduler's promise above.
+    unsafe { arch::context::switch(save, load) }
 }
 
 impl Drop for KernelStack {

@@ -1,22 +1,36 @@
 //! Kernel threads: a preemptive scheduler with a run queue per CPU, wait queues, time-outs.
 //!
-//! The contract (bodies follow):
-//!
-//! ```text
-//! spawn(name: &str, Priority, entry: impl FnOnce() + Send + 'static) -> Result<Arc<Thread>, SpawnError>
-//! current() -> Running<Thread>      derefs to &Thread; not Send. current().arc() -> Arc<Thread>
-//! yield_now(); exit() -> !; sleep_ns(u64); preempt(); need_resched() -> bool
-//! PreemptGuard::new()               no preemption on this CPU until it is dropped
-//! WaitQueue::new() (const)
-//!   .wait(&self, how: Wait) -> Woken            Wait { deadline: Option<u64 ns since boot>, interruptible: bool }
-//!   .wait_while(&self, &IrqLock<T>, how, |&mut T| -> bool) -> (IrqLockGuard<T>, Woken)   waits while it says true
-//!   .wake_one() -> bool; .wake_all() -> usize; .wake_n(n) -> usize        from any context
-//! enum Woken { Woken, TimedOut, Interrupted }
-//! Thread::interrupt()               ends an interruptible wait, or the next one (signals)
-//! Thread { id, name, user: spin::Once<UserContext> }
-//! UserContext::new(root: PhysAddr, asid: u16, own: Box<dyn Any + Send + Sync>)   what the switch loads and saves:
-//!                                   page-table root, TLS register, FPU; `own` is process's
-//! Mutex<T>                          sleeping lock
-//! ```
+//! A thread runs until it waits, ends, or its time slice is over while another is ready;
+//! with nobody else ready there is no tick. [`list`] and [`state`] are the pure parts; the
+//! rest needs the hardware.
 
-use crate::arch;
+pub mod list;
+pub mod state;
+
+pub use state::{WaitId, Woken};
+
+#[cfg(target_os = "none")]
+mod mutex;
+#[cfg(target_os = "none")]
+mod sched;
+#[cfg(target_os = "none")]
+mod task;
+#[cfg(target_os = "none")]
+mod user;
+#[cfg(target_os = "none")]
+mod wait;
+
+#[cfg(target_os = "none")]
+pub use mutex::{Mutex, MutexGuard};
+#[cfg(target_os = "none")]
+pub use sched::{
+    CpuSched, PreemptGuard, current, exit, idle, may_sleep, need_resched, preempt, slice_over, yield_now,
+};
+#[cfg(target_os = "none")]
+pub use task::{Priority, SpawnError, Thread, spawn};
+#[cfg(target_os = "none")]
+pub(crate) use task::adopt_boot_thread;
+#[cfg(target_os = "none")]
+pub use user::UserContext;
+#[cfg(target_os = "none")]
+pub use wait::{Wait, WaitQueue, sleep_ns, sleep_until};

@@ -1,0 +1,316 @@
+//! The command line: what is the kernel's, what is the environment, what is the program's.
+//!
+//! `osier.KEY=VALUE` and `virtio_mmio.device=…` are the kernel's and `env.NAME=VALUE` is a
+//! variable, wherever they stand; the first remaining word is the program, the rest are its
+//! arguments. A `--` before the program is dropped, as Linux's boot protocol writes it.
+//!
+//! There are two lines: the image's default, and the one that the VMM gives. Options and
+//! variables of both hold, the VMM's winning; the program and its arguments are the VMM's
+//! if it names one, else the image's.
+
+pub mod words;
+
+use alloc::vec::Vec;
+
+use end_record::{
+    CHANNEL_DEBUGCON, CHANNEL_KEY, CHANNEL_SEMIHOSTING, POWEROFF_DEBUG_EXIT, POWEROFF_KEY,
+};
+use log::LevelFilter;
+use words::{Word, Words};
+
+/// Where the end record goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExitChannel {
+    /// The I/O port of QEMU's `isa-debugcon`.
+    Debugcon,
+    /// Semihosting.
+    Semihosting,
+}
+
+/// What kind of file system the root is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RootKind {
+    /// In memory, over the bootfs.
+    Ramfs,
+    /// The read-only file system on a disk.
+    Rofs,
+    /// ZFS on a disk.
+    Zfs,
+}
+
+/// The root file system: its kind, and whose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Root {
+    /// What kind.
+    pub kind: RootKind,
+    /// Of the image with this UUID.
+    pub uuid: Option<u128>,
+}
+
+/// The kernel's options.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// `osier.exit=debugcon|semihosting`: the channel of the end record.
+    pub exit: Option<ExitChannel>,
+    /// `osier.poweroff=isa-debug-exit`.
+    pub poweroff_debug_exit: bool,
+    /// `osier.loglevel=off|error|warn|info|debug|trace` (or 0 … 5): what the console shows.
+    pub loglevel: LevelFilter,
+    /// `osier.root=ramfs|rofs|zfs[:UUID]`.
+    pub root: Option<Root>,
+    /// `osier.bootchart=1`: print the stages of the boot with their times.
+    pub bootchart: bool,
+    /// `osier.leaks=1`: report what is still allocated at the end.
+    pub leaks: bool,
+    /// `osier.debug-panic=1`: panic after boot (debug kernels only).
+    pub debug_panic: bool,
+}
+
+impl Options {
+    /// With none given.
+    pub const DEFAULT: Self = Self {
+        exit: None,
+        poweroff_debug_exit: false,
+        loglevel: LevelFilter::Warn,
+        root: None,
+        bootchart: false,
+        leaks: false,
+        debug_panic: false,
+    };
+}
+
+/// Keys after `osier.`, for the suggestion.
+pub const KEYS: [&str; 7] =
+    ["bootchart", "debug-panic", "exit", "leaks", "loglevel", "poweroff", "root"];
+
+/// What is wrong with a word. The kernel warns and goes on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Warning {
+    /// No such `osier.` key.
+    UnknownKey(Vec<u8>),
+    /// The key does not take this value.
+    BadValue(Vec<u8>),
+    /// A quote was opened and not closed.
+    UnclosedQuote(Vec<u8>),
+}
+
+impl core::fmt::Display for Warning {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let word = |w| bstr(w);
+        match self {
+            Self::UnknownKey(w) => {
+                write!(f, "command line: unknown option {}; there are", word(w))?;
+                KEYS.iter().try_for_each(|k| write!(f, " osier.{k}"))
+            }
+            Self::BadValue(w) => write!(f, "command line: bad value in {}", word(w)),
+            Self::UnclosedQuote(w) => {
+                write!(f, "command line: no closing quote in {}", word(w))
+            }
+        }
+    }
+}
+
+/// Bytes as text, what is not UTF-8 escaped.
+fn bstr(bytes: &[u8]) -> impl core::fmt::Display + '_ {
+    core::fmt::from_fn(move |f| write!(f, "{}", bytes.utf8_chunks().map_display()))
+}
+
+trait ChunksDisplay {
+    fn map_display(self) -> impl core::fmt::Display;
+}
+
+impl ChunksDisplay for core::str::Utf8Chunks<'_> {
+    fn map_display(self) -> impl core::fmt::Display {
+        core::fmt::from_fn(move |f| {
+            for chunk in self.clone() {
+                f.write_str(chunk.valid())?;
+                chunk.invalid().iter().try_for_each(|b| write!(f, "\\x{b:02x}"))?;
+            }
+            Ok(())
+        })
+    }
+}
+
+/// What a word is.
+enum Kind<'a> {
+    Option(&'a [u8]),
+    Device,
+    Env,
+    Other,
+}
+
+fn kind(word: &[u8]) -> Kind<'_> {
+    if let Some(option) = word.strip_prefix(b"osier.") {
+        Kind::Option(option)
+    } else if word.starts_with(b"virtio_mmio.device=") {
+        Kind::Device
+    } else if word.strip_prefix(b"env.").is_some_and(|v| !v.starts_with(b"=") && v.contains(&b'=')) {
+        Kind::Env
+    } else {
+        Kind::Other
+    }
+}
+
+/// What applying an option said.
+enum Applied {
+    Done,
+    UnknownKey,
+    BadValue,
+}
+
+/// Applies `KEY=VALUE` (or `KEY`, which is `KEY=1`) to `options`.
+fn apply(options: &mut Options, option: &[u8]) -> Applied {
+    let Ok(option) = core::str::from_utf8(option) else { return Applied::BadValue };
+    let (key, value) = option.split_once('=').unwrap_or((option, "1"));
+    // The keys that xtask shares are named in full there.
+    let is = |full: &str| full.strip_prefix("osier.") == Some(key);
+    let done = match key {
+        _ if is(CHANNEL_KEY) => match value {
+            CHANNEL_DEBUGCON => Some(options.exit = Some(ExitChannel::Debugcon)),
+            CHANNEL_SEMIHOSTING => Some(options.exit = Some(ExitChannel::Semihosting)),
+            _ => None,
+        },
+        _ if is(POWEROFF_KEY) => {
+            (value == POWEROFF_DEBUG_EXIT).then(|| options.poweroff_debug_exit = true)
+        }
+        "loglevel" => level(value).map(|l| options.loglevel = l),
+        "root" => root(value).map(|r| options.root = Some(r)),
+        "bootchart" => flag(value).map(|f| options.bootchart = f),
+        "leaks" => flag(value).map(|f| options.leaks = f),
+        "debug-panic" => flag(value).map(|f| options.debug_panic = f),
+        _ => return Applied::UnknownKey,
+    };
+    if done.is_some() { Applied::Done } else { Applied::BadValue }
+}
+
+fn flag(value: &str) -> Option<bool> {
+    match value {
+        "1" => Some(true),
+        "0" => Some(false),
+        _ => None,
+    }
+}
+
+fn level(value: &str) -> Option<LevelFilter> {
+    Some(match value {
+        "off" | "0" => LevelFilter::Off,
+        "error" | "1" => LevelFilter::Error,
+        "warn" | "2" => LevelFilter::Warn,
+        "info" | "3" => LevelFilter::Info,
+        "debug" | "4" => LevelFilter::Debug,
+        "trace" | "5" => LevelFilter::Trace,
+        _ => return None,
+    })
+}
+
+fn root(value: &str) -> Option<Root> {
+    let (kind, uuid) = match value.split_once(':') {
+        Some((kind, text)) => (kind, Some(uuid(text)?)),
+        None => (value, None),
+    };
+    let kind = match kind {
+        "ramfs" => RootKind::Ramfs,
+        "rofs" => RootKind::Rofs,
+        "zfs" => RootKind::Zfs,
+        _ => return None,
+    };
+    Some(Root { kind, uuid })
+}
+
+/// `8-4-4-4-12` hexadecimal digits (RFC 9562, section 4).
+fn uuid(text: &str) -> Option<u128> {
+    let mut parts = text.split('-');
+    let mut value = 0;
+    for len in [8, 4, 4, 4, 12] {
+        let part = parts.next().filter(|p| p.len() == len)?;
+        for digit in part.chars() {
+            value = value << 4 | u128::from(digit.to_digit(16)?);
+        }
+    }
+    parts.next().is_none().then_some(value)
+}
+
+/// Longest option word; longer ones are reported as bad values.
+const MAX_OPTION: usize = 128;
+
+/// The kernel's options alone: needs no allocator, says nothing.
+#[must_use]
+pub fn options(default: &[u8], given: &[u8]) -> Options {
+    let mut options = Options::DEFAULT;
+    let mut buffer = [0; MAX_OPTION];
+    for word in Words::new(default).chain(Words::new(given)) {
+        if let Some(Kind::Option(option)) = word.copy_to(&mut buffer).map(kind) {
+            apply(&mut options, option);
+        }
+    }
+    options
+}
+
+/// A command line, taken apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parsed {
+    /// The kernel's options.
+    pub options: Options,
+    /// Environment variables, `NAME=VALUE`, each name once, in order of first appearance.
+    pub env: Vec<Vec<u8>>,
+    /// The program and its arguments; empty when neither line names a program.
+    pub words: Vec<Vec<u8>>,
+    /// The values of `virtio_mmio.device=`: `SIZE@BASE:IRQ[:ID]`.
+    pub devices: Vec<Vec<u8>>,
+    /// What was wrong.
+    pub warnings: Vec<Warning>,
+}
+
+impl Parsed {
+    fn set_env(&mut self, variable: &[u8]) {
+        let name = |v: &[u8]| v.iter().position(|&b| b == b'=').unwrap_or(v.len());
+        let key = variable.get(..name(variable)).unwrap_or(variable);
+        match self.env.iter_mut().find(|v| v.get(..name(v)) == Some(key)) {
+            Some(slot) => *slot = variable.to_vec(),
+            None => self.env.push(variable.to_vec()),
+        }
+    }
+
+    fn add(&mut self, word: Word<'_>, words: &mut Vec<Vec<u8>>) {
+        let text: Vec<u8> = word.bytes().collect();
+        if word.unclosed {
+            self.warnings.push(Warning::UnclosedQuote(text.clone()));
+        }
+        match kind(&text) {
+            Kind::Option(_) if text.len() > MAX_OPTION => {
+                self.warnings.push(Warning::BadValue(text));
+            }
+            Kind::Option(option) => match apply(&mut self.options, option) {
+                Applied::Done => {}
+                Applied::UnknownKey => self.warnings.push(Warning::UnknownKey(text)),
+                Applied::BadValue => self.warnings.push(Warning::BadValue(text)),
+            },
+            Kind::Device => {
+                self.devices.push(text.get(b"virtio_mmio.device=".len()..).unwrap_or(&[]).to_vec());
+            }
+            Kind::Env => self.set_env(text.get(b"env.".len()..).unwrap_or(&[])),
+            Kind::Other if words.is_empty() && text == b"--" => {}
+            Kind::Other => words.push(text),
+        }
+    }
+}
+
+/// Takes the image's `default` line and the VMM's `given` line apart.
+#[must_use]
+pub fn parse(default: &[u8], given: &[u8]) -> Parsed {
+    let mut parsed = Parsed {
+        options: Options::DEFAULT,
+        env: Vec::new(),
+        words: Vec::new(),
+        devices: Vec::new(),
+        warnings: Vec::new(),
+    };
+    let (mut default_words, mut given_words) = (Vec::new(), Vec::new());
+    Words::new(default).for_each(|w| parsed.add(w, &mut default_words));
+    Words::new(given).for_each(|w| parsed.add(w, &mut given_words));
+    parsed.words = if given_words.is_empty() { default_words } else { given_words };
+    parsed
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,73 @@
+//! Hard interrupts: which handler serves which line.
+
+use core::sync::atomic::{AtomicU32, Ordering};
+
+use driver_api::sync::IrqLock;
+use driver_api::{Error, IrqHandler, IrqLine, IrqReturn, Result, Trigger};
+use spin::Once;
+
+use crate::arch;
+
+/// How many handlers there can be. Lines with several devices have one for each.
+const MAX_HANDLERS: usize = 64;
+
+/// A line that nobody wants is masked after as many interrupts in a row, or it would never
+/// let the CPU do anything else.
+const MAX_UNHANDLED: u32 = 1000;
+
+struct Attached {
+    line: IrqLine,
+    trigger: Trigger,
+    handler: &'static dyn IrqHandler,
+    unhandled: AtomicU32,
+}
+
+/// Filled from the front and never emptied, so that an interrupt reads it without a lock.
+static HANDLERS: [Once<Attached>; MAX_HANDLERS] = [const { Once::new() }; MAX_HANDLERS];
+/// Held while a handler is added.
+static ADDING: IrqLock<()> = IrqLock::new(());
+
+fn attached() -> impl Iterator<Item = &'static Attached> {
+    HANDLERS.iter().map_while(Once::get)
+}
+
+/// Attaches a handler to a line and unmasks it.
+///
+/// # Errors
+/// `Busy` when the line is used with another trigger or as an edge (those cannot be
+/// shared), or the table is full; `Invalid` when the controller lacks the line.
+pub fn attach(line: IrqLine, trigger: Trigger, handler: &'static dyn IrqHandler) -> Result<()> {
+    let _adding = ADDING.lock();
+    if attached().any(|a| a.line == line && (a.trigger != trigger || trigger == Trigger::Edge)) {
+        return Err(Error::Busy);
+    }
+    let slot = HANDLERS.iter().find(|h| !h.is_completed()).ok_or(Error::Busy)?;
+    slot.call_once(|| Attached { line, trigger, handler, unhandled: AtomicU32::new(0) });
+    arch::irq::enable(line, trigger)
+}
+
+/// Calls the handlers of `line`: from the arch's vector code, on the interrupt stack,
+/// interrupts off.
+pub fn dispatch(line: IrqLine) {
+    let cpu = arch::percpu::current();
+    cpu.in_interrupt.fetch_add(1, Ordering::Relaxed);
+    let mut first = None;
+    let mut handled = false;
+    for a in attached().filter(|a| a.line == line) {
+        first.get_or_insert(a);
+        handled |= a.handler.handle() == IrqReturn::Handled;
+    }
+    let in_a_row = match first {
+        Some(a) if handled => {
+            a.unhandled.store(0, Ordering::Relaxed);
+            0
+        }
+        Some(a) => a.unhandled.fetch_add(1, Ordering::Relaxed) + 1,
+        None => MAX_UNHANDLED,
+    };
+    if in_a_row >= MAX_UNHANDLED {
+        arch::irq::disable(line);
+        log::warn!("interrupt line {} is masked: nobody handles it", line.0);
+    }
+    cpu.in_interrupt.fetch_sub(1, Ordering::Relaxed);
+}

@@ -1,0 +1,287 @@
+//! The scheduler: who runs on a CPU, and the switch from one to the next.
+
+use alloc::sync::Arc;
+use core::sync::atomic::Ordering;
+
+use driver_api::sync::{IrqGuard, IrqLock, interrupts_enabled};
+
+use super::list::{List, RunQueue};
+use super::state::Left;
+use super::task::{LEVELS, Priority, Thread};
+use crate::mm::slot::{Running, RunningSlot};
+use crate::mm::stack;
+use crate::percpu::{self, PerCpu};
+use crate::{arch, time};
+
+/// How long a thread may run while others of its priority are ready, in ns.
+const SLICE: u64 = 4_000_000;
+
+/// Those who are ready, a list per priority.
+struct Ready {
+    lists: [List<Thread, RunQueue>; LEVELS],
+}
+
+impl Ready {
+    fn push(&mut self, thread: Arc<Thread>) {
+        if let Some(list) = self.lists.get_mut(thread.priority as usize) {
+            list.push(thread);
+        }
+    }
+
+    fn pop(&mut self) -> Option<Arc<Thread>> {
+        self.lists.iter_mut().find_map(List::pop)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.lists.iter().all(List::is_empty)
+    }
+}
+
+/// The scheduler's part of a CPU's block.
+pub struct CpuSched {
+    running: RunningSlot<Thread>,
+    ready: IrqLock<Ready>,
+    /// Who ran before the switch that is under way.
+    previous: IrqLock<Option<Arc<Thread>>>,
+    /// Runs when nobody is ready; in no list.
+    idle: spin::Once<Arc<Thread>>,
+}
+
+impl CpuSched {
+    /// Nobody runs, nobody is ready.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            running: RunningSlot::new(),
+            ready: IrqLock::new(Ready { lists: [const { List::new() }; LEVELS] }),
+            previous: IrqLock::new(None),
+            idle: spin::Once::new(),
+        }
+    }
+}
+
+impl Default for CpuSched {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The thread that runs this.
+///
+/// # Panics
+/// Before there are threads (see [`try_current`]).
+#[must_use]
+pub fn current() -> Running<Thread> {
+    match try_current() {
+        Some(thread) => thread,
+        None => panic!("thread::current() before there are threads"),
+    }
+}
+
+/// The thread that runs this, once there are threads.
+#[must_use]
+pub fn try_current() -> Option<Running<Thread>> {
+    percpu::with(|cpu| cpu.sched.running.get())
+}
+
+/// Makes `boot` what runs on this CPU and `idle` its idle thread.
+pub(super) fn adopt(boot: Arc<Thread>, idle: Arc<Thread>) {
+    percpu::with(|cpu| {
+        cpu.sched.running.replace(boot);
+        cpu.sched.idle.call_once(|| idle);
+    });
+}
+
+fn is_idle(cpu: &PerCpu, thread: &Thread) -> bool {
+    cpu.sched.idle.get().is_some_and(|idle| core::ptr::eq(&raw const **idle, thread))
+}
+
+/// Puts a thread that was just woken (or made) into the run queue, and sees to it that it
+/// gets its turn.
+pub(super) fn enqueue(thread: Arc<Thread>) {
+    percpu::with(|cpu| {
+        let priority = thread.priority;
+        cpu.sched.ready.lock().push(thread);
+        let Some(running) = cpu.sched.running.get() else { return };
+        if is_idle(cpu, &running) || priority < running.priority {
+            cpu.resched.store(true, Ordering::Relaxed);
+        } else if !time::has_slice(cpu) {
+            time::set_slice(cpu, Some(SLICE));
+        }
+    });
+}
+
+/// The slice of the thread that runs on `cpu` is over. In interrupt context.
+pub fn slice_over(cpu: &PerCpu) {
+    if !cpu.sched.ready.lock().is_empty() {
+        cpu.resched.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Whether another thread should run on this CPU and may: asked by the arch with interrupts
+/// off, on the way out of an interrupt that came while they were on.
+#[must_use]
+pub fn need_resched() -> bool {
+    let cpu = arch::percpu::current();
+    cpu.resched.load(Ordering::Relaxed)
+        && cpu.preempt_off.load(Ordering::Relaxed) == 0
+        && cpu.in_interrupt.load(Ordering::Relaxed) == 0
+}
+
+/// Lets another thread run: called by the arch when [`need_resched`], on the interrupted
+/// thread's own stack, interrupts off. They are off when it returns.
+pub fn preempt() {
+    let _irq = IrqGuard::new();
+    switch_away(true);
+}
+
+/// Lets the other ready threads run first.
+pub fn yield_now() {
+    let _irq = IrqGuard::new();
+    schedule();
+}
+
+/// After something was woken by a thread (not by an interrupt): a more important thread
+/// runs at once.
+pub(super) fn resched_if_due() {
+    if interrupts_enabled() {
+        let _irq = IrqGuard::new();
+        if need_resched() {
+            switch_away(true);
+        }
+    }
+}
+
+/// Whether the running code may wait: not in an interrupt, not with preemption off, not
+/// before there are threads.
+#[must_use]
+pub fn may_sleep() -> bool {
+    percpu::with(|cpu| {
+        cpu.in_interrupt.load(Ordering::Relaxed) == 0
+            && cpu.preempt_off.load(Ordering::Relaxed) == 0
+            && cpu.sched.running.get().is_some_and(|t| !is_idle(cpu, &t))
+    })
+}
+
+/// Gives the CPU up. Interrupts are off. The running thread has either said what it waits
+/// for, or goes on in its turn.
+pub(super) fn schedule() {
+    switch_away(false);
+}
+
+/// Switches to the next thread, if there is another. Interrupts are off.
+fn switch_away(preempted: bool) {
+    let cpu = arch::percpu::current();
+    let Some(prev) = cpu.sched.running.get() else { return };
+    cpu.resched.store(false, Ordering::Relaxed);
+    let (next, more) = {
+        let mut ready = cpu.sched.ready.lock();
+        if prev.state.leave(preempted) == Left::Runnable && !is_idle(cpu, &prev) {
+            ready.push(prev.arc());
+        }
+        let next = ready.pop().or_else(|| cpu.sched.idle.get().cloned());
+        (next, !ready.is_empty())
+    };
+    // There is always the idle thread, from `adopt` on.
+    let Some(next) = next else { return };
+    next.state.enter();
+    time::set_slice(cpu, more.then_some(SLICE));
+    if core::ptr::eq(&raw const *next, &raw const *prev) {
+        return;
+    }
+    // Another CPU may have put it into our queue while it was still leaving it.
+    while next.on_cpu.swap(true, Ordering::Acquire) {
+        arch::cpu::relax();
+    }
+    if let Some(user) = prev.user() {
+        user.save();
+    }
+    if let Some(stack) = &next.stack {
+        arch::context::set_kernel_stack(stack.top());
+    }
+    if let Some(user) = next.user() {
+        user.load();
+    }
+    let load = next.sp.load(Ordering::Relaxed);
+    let old = cpu.sched.running.replace(next);
+    *cpu.sched.previous.lock() = old;
+    // `prev` is borrowed from the slot's reference, which `previous` has now: it lives until
+    // the next thread has finished the switch, after this one's stack pointer is saved.
+    stack::switch(&prev.sp, load);
+    finish_switch();
+}
+
+/// The first thing after a switch, on the new thread's stack, interrupts off: the old
+/// thread may run elsewhere from now on, or be freed if it has ended.
+fn finish_switch() {
+    let cpu = arch::percpu::current();
+    let previous = cpu.sched.previous.lock().take();
+    if let Some(previous) = previous {
+        previous.on_cpu.store(false, Ordering::Release);
+    }
+}
+
+/// Where every new thread begins.
+pub(super) extern "C" fn begin(_: usize) -> ! {
+    finish_switch();
+    arch::cpu::enable_interrupts();
+    if let Some(entry) = current().take_entry() {
+        entry();
+    }
+    exit()
+}
+
+/// Ends the thread that runs.
+pub fn exit() -> ! {
+    {
+        let thread = current();
+        thread.announce_end();
+        let _irq = IrqGuard::new();
+        thread.state.die();
+        schedule();
+    }
+    // The scheduler never comes back to the dead.
+    panic!("an ended thread was scheduled");
+}
+
+/// What a CPU does when nobody is ready: waits for interrupts, without a tick.
+pub fn idle() -> ! {
+    loop {
+        let irq = IrqGuard::new();
+        schedule();
+        let ready = arch::percpu::current().resched.load(Ordering::Relaxed);
+        if !ready {
+            // Enables interrupts and waits, in one step: what is woken by one that comes
+            // now is not overlooked.
+            arch::cpu::wait_for_interrupt();
+        }
+        drop(irq);
+    }
+}
+
+/// No preemption on this CPU until it is dropped. Nests; interrupts still come.
+pub struct PreemptGuard(core::marker::PhantomData<*mut ()>);
+
+impl PreemptGuard {
+    /// Keeps the running thread on its CPU.
+    #[must_use]
+    pub fn new() -> Self {
+        percpu::with(|cpu| cpu.preempt_off.fetch_add(1, Ordering::Relaxed));
+        Self(core::marker::PhantomData)
+    }
+}
+
+impl Default for PreemptGuard {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for PreemptGuard {
+    fn drop(&mut self) {
+        let left = percpu::with(|cpu| cpu.preempt_off.fetch_sub(1, Ordering::Relaxed) - 1);
+        if left == 0 {
+            resched_if_due();
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! The thread itself, and how one begins.
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+
+use driver_api::sync::IrqLock;
+
+use super::list::{Link, Linked, RunQueue, Waiting};
+use super::state::{State, WaitId, Woken};
+use super::user::UserContext;
+use super::wait::WaitQueue;
+use super::{sched, wait};
+use crate::mm::frames;
+use crate::mm::layout::STACK_SIZE;
+use crate::mm::stack::KernelStack;
+use crate::time::TimerRoom;
+
+/// Who runs first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Priority {
+    /// Threads that finish the work of interrupts: before all others.
+    Interrupt,
+    /// Everything else, by turns.
+    Normal,
+}
+
+/// How many priorities there are.
+pub(super) const LEVELS: usize = 2;
+
+/// Longest name that is kept, in bytes: as Linux's `comm`.
+const NAME_LEN: usize = 15;
+
+/// What a thread does when it runs for the first time.
+type Entry = Box<dyn FnOnce() + Send>;
+
+/// A kernel thread. One that also runs the app has a [`UserContext`].
+pub struct Thread {
+    id: u32,
+    name: IrqLock<([u8; NAME_LEN], u8)>,
+    pub(super) priority: Priority,
+    pub(super) state: State,
+    /// A CPU runs it, or has not yet finished leaving it.
+    pub(super) on_cpu: AtomicBool,
+    /// Stack pointer while it does not run.
+    pub(super) sp: AtomicUsize,
+    /// The boot thread has none: it runs on the boot stack.
+    pub(super) stack: Option<KernelStack>,
+    entry: IrqLock<Option<Entry>>,
+    run_link: Link<Thread>,
+    wait_link: Link<Thread>,
+    user: spin::Once<UserContext>,
+    has_ended: IrqLock<bool>,
+    ended: WaitQueue,
+    _timer: Option<TimerRoom>,
+}
+
+impl Linked<RunQueue> for Thread {
+    fn link(&self) -> &Link<Self> {
+        &self.run_link
+    }
+}
+
+impl Linked<Waiting> for Thread {
+    fn link(&self) -> &Link<Self> {
+        &self.wait_link
+    }
+}
+
+/// Why no thread was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SpawnError {
+    /// No memory for its stack or itself.
+    NoMemory,
+}
+
+/// Ids go up and are never used again; the boot thread is 1.
+static NEXT_ID: AtomicU32 = AtomicU32::new(1);
+
+/// What a thread needs besides its stack, in frames: itself, its closure, its FPU state,
+/// its time-out, tables.
+const SPARE: u64 = 8;
+
+impl Thread {
+    fn make(name: &str, priority: Priority, stack: Option<KernelStack>, timer: Option<TimerRoom>) -> Self {
+        let thread = Self {
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            name: IrqLock::new(([0; NAME_LEN], 0)),
+            priority,
+            state: State::new(),
+            on_cpu: AtomicBool::new(false),
+            sp: AtomicUsize::new(0),
+            stack,
+            entry: IrqLock::new(None),
+            run_link: Link::new(),
+            wait_link: Link::new(),
+            user: spin::Once::new(),
+            has_ended: IrqLock::new(false),
+            ended: WaitQueue::new(),
+            _timer: timer,
+        };
+        thread.set_name(name.as_bytes());
+        thread
+    }
+
+    /// Its number, the thread id of the app's view as well.
+    #[must_use]
+    pub const fn id(&self) -> u32 {
+        self.id
+    }
+
+    /// Calls `f` with its name.
+    pub fn with_name<R>(&self, f: impl FnOnce(&[u8]) -> R) -> R {
+        let name = self.name.lock();
+        f(name.0.get(..name.1.into()).unwrap_or(&[]))
+    }
+
+    /// Names it; cut off after 15 bytes.
+    pub fn set_name(&self, name: &[u8]) {
+        let mut slot = self.name.lock();
+        let len = name.len().min(NAME_LEN);
+        slot.0[..len].copy_from_slice(&name[..len]);
+        slot.1 = len as u8;
+    }
+
+    /// Its user side, once `process` gave it one.
+    #[must_use]
+    pub fn user(&self) -> Option<&UserContext> {
+        self.user.get()
+    }
+
+    /// Gives it a user side, once and for ever; the running thread's is in force at once.
+    /// `false` when it has one.
+    pub fn set_user(&self, user: UserContext) -> bool {
+        let mut fresh = false;
+        let user = self.user.call_once(|| {
+            fresh = true;
+            user
+        });
+        if fresh && core::ptr::eq(self, &raw const *sched::current()) {
+            let _irq = driver_api::sync::IrqGuard::new();
+            user.load();
+        }
+        fresh
+    }
+
+    /// The addresses of its kernel stack; `None` for the boot thread.
+    #[must_use]
+    pub fn stack(&self) -> Option<core::ops::Range<usize>> {
+        self.stack.as_ref().map(KernelStack::range)
+    }
+
+    /// Ends its wait if that may be interrupted; else its next such wait ends at once. It
+    /// stays interrupted until [`Self::take_interrupt`].
+    pub fn interrupt(self: &Arc<Self>) {
+        if self.state.interrupt() {
+            sched::enqueue(Arc::clone(self));
+        }
+    }
+
+    /// Forgets an interruption; whether there was one.
+    pub fn take_interrupt(&self) -> bool {
+        self.state.take_interrupt()
+    }
+
+    /// Whether an interruption is pending.
+    #[must_use]
+    pub fn interrupted(&self) -> bool {
+        self.state.interrupted()
+    }
+
+    /// Whether it waits for something (for `/proc`'s state letter).
+    #[must_use]
+    pub fn is_blocked(&self) -> bool {
+        self.state.is_blocked()
+    }
+
+    /// The deadline of its wait `wait` has passed. In interrupt context.
+    pub(crate) fn time_out(self: Arc<Self>, wait: WaitId) {
+        if self.state.wake(Some(wait), Woken::TimedOut) {
+            sched::enqueue(self);
+        }
+    }
+
+    /// Waits until it has ended.
+    pub fn join(&self) {
+        let _ = self.ended.wait_while(&self.has_ended, wait::Wait::FOREVER, |ended| !*ended);
+    }
+
+    /// It has ended: those who wait for it go on.
+    pub(super) fn announce_end(&self) {
+        *self.has_ended.lock() = true;
+        self.ended.wake_all();
+    }
+
+    /// What it was made to do.
+    pub(super) fn take_entry(&self) -> Option<Entry> {
+        self.entry.lock().take()
+    }
+}
+
+/// Makes a thread that calls `entry` and then ends, and puts it into the run queue.
+///
+/// # Errors
+/// `NoMemory`: nothing was started.
+pub fn spawn(
+    name: &str,
+    priority: Priority,
+    entry: impl FnOnce() + Send + 'static,
+) -> Result<Arc<Thread>, SpawnError> {
+    let thread = prepare(name, priority, entry)?;
+    sched::enqueue(Arc::clone(&thread));
+    Ok(thread)
+}
+
+/// Makes a thread that is in no run queue yet.
+pub(super) fn prepare(
+    name: &str,
+    priority: Priority,
+    entry: impl FnOnce() + Send + 'static,
+) -> Result<Arc<Thread>, SpawnError> {
+    // The small allocations below are infallible in Rust's library: make sure of them.
+    if !frames::available((STACK_SIZE >> 12) as u64 + SPARE) {
+        return Err(SpawnError::NoMemory);
+    }
+    let mut stack = KernelStack::new().ok_or(SpawnError::NoMemory)?;
+    let timer = TimerRoom::new().ok_or(SpawnError::NoMemory)?;
+    let sp = stack.prepare(sched::begin, 0);
+    let thread = Arc::new(Thread::make(name, priority, Some(stack), Some(timer)));
+    thread.sp.store(sp, Ordering::Relaxed);
+    *thread.entry.lock() = Some(Box::new(entry));
+    Ok(thread)
+}
+
+/// Makes what runs now the first thread, and gives this CPU its idle thread.
+pub(crate) fn adopt_boot_thread() -> Result<(), SpawnError> {
+    let timer = TimerRoom::new().ok_or(SpawnError::NoMemory)?;
+    let thread = Arc::new(Thread::make("main", Priority::Normal, None, Some(timer)));
+    thread.state.enter();
+    thread.on_cpu.store(true, Ordering::Relaxed);
+    sched::adopt(thread, prepare("idle", Priority::Normal, || sched::idle())?);
+    Ok(())
+}

@@ -1,0 +1,165 @@
+//! Waiting: for somebody's wake-up, for a time, for an interruption.
+
+use alloc::sync::Arc;
+
+use driver_api::sync::{IrqGuard, IrqLock, IrqLockGuard};
+
+use super::list::{List, Waiting};
+use super::sched;
+use super::state::Woken;
+use super::task::Thread;
+use crate::time;
+
+/// How to wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wait {
+    /// Until when at most, in ns since boot.
+    pub deadline: Option<u64>,
+    /// Whether `Thread::interrupt` ends it.
+    pub interruptible: bool,
+}
+
+impl Wait {
+    /// Until woken.
+    pub const FOREVER: Self = Self { deadline: None, interruptible: false };
+    /// Until woken or interrupted.
+    pub const INTERRUPTIBLE: Self = Self { deadline: None, interruptible: true };
+}
+
+/// Threads that wait for the same thing, in the order in which they came.
+pub struct WaitQueue {
+    waiting: IrqLock<List<Thread, Waiting>>,
+}
+
+impl WaitQueue {
+    /// Nobody waits.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { waiting: IrqLock::new(List::new()) }
+    }
+
+    /// Waits until woken, whatever happened before the call. For conditions use
+    /// [`Self::wait_while`], which cannot miss one.
+    pub fn wait(&self, how: Wait) -> Woken {
+        self.block(how, || {})
+    }
+
+    /// Releases `guard`, a guard of `lock`, waits, and takes the lock again. Whoever changes
+    /// what `lock` protects and then wakes this queue is not missed. Like a condition
+    /// variable's wait.
+    pub fn wait_guard<'a, T>(
+        &self,
+        lock: &'a IrqLock<T>,
+        guard: IrqLockGuard<'a, T>,
+        how: Wait,
+    ) -> (IrqLockGuard<'a, T>, Woken) {
+        let woken = self.block(how, || drop(guard));
+        (lock.lock(), woken)
+    }
+
+    /// Waits as long as `condition` says true of what `lock` protects, but not after the
+    /// deadline or an interruption. Returns the lock held.
+    pub fn wait_while<'a, T>(
+        &self,
+        lock: &'a IrqLock<T>,
+        how: Wait,
+        mut condition: impl FnMut(&mut T) -> bool,
+    ) -> (IrqLockGuard<'a, T>, Woken) {
+        let mut guard = lock.lock();
+        let mut woken = Woken::Woken;
+        while condition(&mut guard) {
+            if woken != Woken::Woken {
+                return (guard, woken);
+            }
+            (guard, woken) = self.wait_guard(lock, guard, how);
+        }
+        (guard, Woken::Woken)
+    }
+
+    /// Waits; `release` is called when a wake-up can no longer be missed.
+    fn block(&self, how: Wait, release: impl FnOnce()) -> Woken {
+        let thread = sched::current();
+        let wait = {
+            let mut waiting = self.waiting.lock();
+            waiting.push(thread.arc());
+            thread.state.begin_wait(how.interruptible)
+        };
+        release();
+        let woken = finish(&thread.arc(), wait, how);
+        if woken != Woken::Woken {
+            // Whoever wakes by this queue has taken the thread out of it; others have not.
+            self.waiting.lock().remove(&thread);
+        }
+        woken
+    }
+
+    /// Wakes the one that has waited longest; `false` when nobody waits. From any context.
+    pub fn wake_one(&self) -> bool {
+        self.wake_n(1) == 1
+    }
+
+    /// Wakes all; how many. From any context.
+    pub fn wake_all(&self) -> usize {
+        self.wake_n(usize::MAX)
+    }
+
+    /// Wakes up to `n`, longest waiting first; how many. From any context.
+    pub fn wake_n(&self, n: usize) -> usize {
+        let mut woken = 0;
+        while woken < n {
+            let popped = self.waiting.lock().pop();
+            let Some(thread) = popped else { break };
+            // One that just timed out, or was interrupted, does not count.
+            if thread.state.wake(None, Woken::Woken) {
+                sched::enqueue(thread);
+                woken += 1;
+            }
+        }
+        if woken > 0 {
+            sched::resched_if_due();
+        }
+        woken
+    }
+}
+
+impl Default for WaitQueue {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Gives the CPU up until the wait, which has begun, ends.
+fn finish(thread: &Arc<Thread>, wait: super::WaitId, how: Wait) -> Woken {
+    debug_assert!(sched::may_sleep(), "waiting where nothing may sleep");
+    let timer = how.deadline.map(|at| time::wake_at(at, Arc::clone(thread), wait));
+    if how.interruptible && thread.state.interrupted() {
+        // It came before the wait began. If a wake-up came first, that one counts.
+        if thread.state.wake(Some(wait), Woken::Interrupted) {
+            sched::enqueue(Arc::clone(thread));
+        }
+    }
+    {
+        let _irq = IrqGuard::new();
+        sched::schedule();
+    }
+    let woken = thread.state.woken();
+    if let Some(timer) = timer
+        && woken != Woken::TimedOut
+    {
+        time::cancel(timer);
+    }
+    woken
+}
+
+/// Waits until `deadline`, in ns since boot, or an interruption if `interruptible`.
+pub fn sleep_until(deadline: u64, interruptible: bool) -> Woken {
+    let thread = sched::current();
+    let how = Wait { deadline: Some(deadline), interruptible };
+    let wait = thread.state.begin_wait(interruptible);
+    finish(&thread.arc(), wait, how)
+}
+
+/// Waits `ns` nanoseconds.
+pub fn sleep_ns(ns: u64) {
+    let _ = sleep_until(time::now_ns().saturating_add(ns), false);
+}
