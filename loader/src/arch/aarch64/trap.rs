@@ -244,16 +244,23 @@ pub(super) extern "C" fn stack_overflow(frame: &mut TrapFrame) -> ! {
 
 /// On the way out of an interrupt of EL1, on the interrupted thread's stack.
 pub(super) extern "C" fn kernel_irq_exit(_frame: &mut TrapFrame) {
-    if crate::thread::need_resched() {
-        crate::thread::preempt();
-    }
+    preempt_if_due();
 }
 
 /// On the way out of an interrupt of EL0, on the interrupted thread's kernel stack.
 pub(super) extern "C" fn user_irq_exit(frame: &mut TrapFrame) {
-    if crate::thread::need_resched() {
-        crate::thread::preempt();
-    }
+    preempt_if_due();
     unmask();
     leave_user(frame);
+}
+
+/// Lets a better thread run, interrupts off.
+fn preempt_if_due() {
+    if crate::thread::need_resched() {
+        // The thread that runs next expects SErrors as they are in threads: on.
+        // SAFETY: an SError is fatal anyway; the frame is saved.
+        unsafe { asm!("msr daifclr, #4", options(nostack)) };
+        crate::thread::preempt();
+        mask();
+    }
 }
