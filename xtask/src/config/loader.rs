@@ -53,7 +53,11 @@ impl<'t> Loader<'t> {
     /// `path` as messages show it.
     #[must_use]
     pub fn shown(&self, path: &Utf8Path) -> Utf8PathBuf {
-        path.strip_prefix(&self.cwd).map_or_else(|_| path.to_owned(), Utf8Path::to_owned)
+        match path.strip_prefix(&self.cwd) {
+            Ok(below) if below.as_str().is_empty() => ".".into(),
+            Ok(below) => below.to_owned(),
+            Err(_) => path.to_owned(),
+        }
     }
 
     /// Lists a folder, reporting what cannot be read.

@@ -7,14 +7,12 @@ use super::decode::{Int, OneOrMany, Val};
 use super::diag::{Diagnostic, FileId};
 use super::loader::Loader;
 use super::raw::project::{RawBuild, RawRepository, RawSelect};
-use super::resolved::{OSIER, Repository, Settings, Sourced};
+use super::resolved::{BUILD_DIR, OSIER, Repository, Settings, Sourced};
 use super::{LoadRequest, PROJECT_FILE};
 use camino::{Utf8Path, Utf8PathBuf};
 
 /// The file with the settings of a build directory, below it.
 pub const BUILD_FILE: &str = "etc/build.toml";
-/// What origins call the build directory, which is no repository.
-pub const BUILD_DIR: &str = "build directory";
 
 /// The repositories in search order, and the settings of the files that name them.
 pub fn find(loader: &mut Loader<'_>, request: &LoadRequest) -> (Vec<Repository>, Settings) {
@@ -62,8 +60,8 @@ struct Found<'a, 't> {
 
 impl Found<'_, '_> {
     fn is_repository(&self, dir: &Utf8Path, osier: &Utf8Path) -> bool {
-        let tree = self.loader.tree;
-        tree.is_file(&dir.join(PROJECT_FILE)) || tree.canonical(dir) == osier
+        let dir = self.loader.tree.canonical(dir);
+        dir == osier || self.loader.tree.is_file(&dir.join(PROJECT_FILE))
     }
 
     /// Reads `etc/build.toml`, when there is one.

@@ -45,6 +45,9 @@ impl std::fmt::Display for Origin {
             Origin::File { repo, path, line, column } if repo == OSIER => {
                 write!(f, "{path}:{line}:{column}")
             }
+            Origin::File { repo, path, line, column } if repo == BUILD_DIR => {
+                write!(f, "{repo}/{path}:{line}:{column}")
+            }
             Origin::File { repo, path, line, column } => {
                 write!(f, "{path}:{line}:{column} in `{repo}`")
             }
@@ -53,6 +56,8 @@ impl std::fmt::Display for Origin {
     }
 }
 
+/// What stands for the repository's name where a value comes from the build directory.
+pub const BUILD_DIR: &str = "<build-dir>";
 /// The name of Osier's own repository.
 pub const OSIER: &str = "osier";
 
