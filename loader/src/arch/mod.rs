@@ -50,6 +50,8 @@
 //!             Fault stands in the arch's own module: arch::Fault
 //! mod power:  off(&BootInfo) -> never returns if it works; exit_channel(bytes) (see crate::end)
 //! mod random: hardware() -> Option<u64>       RDRAND / RNDR
+//! mod entry (x64): stack_guard() -> VirtAddr   the page below the boot stack, not to be mapped; reclaimable() -> (VirtAddr, VirtAddr)
+//!             the early page tables' pages, free once mm's own tables are active
 //! mod backtrace: here() -> (pc, fp); walk(fp: usize, within: Range<usize>, each: &mut dyn FnMut(usize)): calls `each` with every
 //!             return address of the frame-pointer chain that stays inside the stack `within`, bounded, never faulting
 //! mod platform: find_device(compatible, index, out: &mut [Resource]) -> Option<usize>   (ACPI/convention on x64, DTB on aarch64)
@@ -71,7 +73,8 @@
 #[cfg(any(target_arch = "aarch64", test))]
 #[cfg_attr(not(target_arch = "aarch64"), allow(dead_code))]
 mod aarch64;
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", test))]
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
 mod x64;
 
 #[cfg(target_arch = "aarch64")]

@@ -1,0 +1,86 @@
+//! Page tables as the CPU uses them. The encoding is in `pte`.
+
+use core::sync::atomic::Ordering;
+
+use x86_64::registers::control::{Cr3, Cr3Flags, Cr4, Cr4Flags};
+use x86_64::structures::paging::PhysFrame;
+
+pub use super::pte::Format;
+use crate::mm::{PhysAddr, PhysRange, VirtAddr};
+
+/// CPUID 8000_0001h, edx: leaves of 1 GiB.
+const PDPE1GB: u32 = 1 << 26;
+
+/// Looks what the CPU can do. Before the first page table is built.
+pub(super) fn init() {
+    let gigabyte = super::cpu::cpuid(0x8000_0001, 0)[3] & PDPE1GB != 0;
+    super::pte::GIGABYTE_LEAVES.store(gigabyte, Ordering::Relaxed);
+}
+
+/// What the early tables show, writable, at `DIRECT_MAP`.
+#[must_use]
+pub fn early_mapped() -> PhysRange {
+    PhysRange::with_len(PhysAddr(0), 4 << 30)
+}
+
+/// Maps one page of registers in the early tables. No early console here needs it: serial
+/// ports are reached through I/O ports.
+#[must_use]
+pub fn early_device(_page: PhysAddr) -> Option<VirtAddr> {
+    None
+}
+
+/// Makes `root` the table of this CPU.
+fn load(root: PhysAddr) {
+    let frame = PhysFrame::containing_address(x86_64::PhysAddr::new_truncate(root.0));
+    // SAFETY: the callers give tables whose upper half maps the kernel.
+    unsafe { Cr3::write(frame, Cr3Flags::empty()) };
+}
+
+/// Makes the kernel's own table this CPU's; the lower half is empty in it.
+pub fn activate_kernel(root: PhysAddr) {
+    load(root);
+    flush_all();
+}
+
+/// Makes an address space of the app this CPU's. Global (kernel) entries stay in the TLB.
+/// Address-space identifiers are not used.
+pub fn activate_user(root: PhysAddr, _asid: u16) {
+    load(root);
+}
+
+/// Leaves the app's half empty: before its tables are freed.
+pub fn deactivate_user() {
+    load(crate::mm::kernel::root());
+}
+
+/// Makes written entries visible to the table walker. x64's sees them at once: entries that
+/// are not present are never cached.
+pub fn publish() {}
+
+/// Makes instructions that were just written visible to the CPU, which x64 does by itself.
+pub fn sync_instructions(_bytes: &[u8]) {}
+
+/// Forgets what the TLB knows of the page at `va`, on this CPU.
+pub fn flush_page(va: VirtAddr) {
+    // SAFETY: drops cached translations, no more.
+    unsafe {
+        core::arch::asm!("invlpg [{}]", in(reg) va.0, options(nostack, preserves_flags));
+    }
+}
+
+/// Forgets everything, global entries too, on this CPU.
+pub fn flush_all() {
+    let cr4 = Cr4::read();
+    // SAFETY: a change of CR4.PGE drops the whole TLB (Intel SDM vol. 3, 5.10.4.1), and so
+    // does a write to CR3 when there are no global entries; CR4 ends as it was.
+    unsafe {
+        if cr4.contains(Cr4Flags::PAGE_GLOBAL) {
+            Cr4::write(cr4 - Cr4Flags::PAGE_GLOBAL);
+            Cr4::write(cr4);
+        } else {
+            let (frame, flags) = Cr3::read();
+            Cr3::write(frame, flags);
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! What the machine has, from ACPI or by the conventions of PCs where there is no ACPI.
+
+use driver_api::{Error, IrqLine, Mmio, Resource, Result, Trigger};
+
+use super::acpi::{self, IoApic, MAX_IO_APICS, Tables};
+use super::phys::PhysMemory;
+use crate::mm::kernel::map_fixed;
+use crate::mm::table::Flags;
+use crate::mm::{PAGE_SIZE, PhysAddr};
+
+/// Ports and ISA interrupts of a PC's serial ports COM1 … COM4.
+const SERIAL: [(u16, u8); 4] = [(0x3f8, 4), (0x2f8, 3), (0x3e8, 4), (0x2e8, 3)];
+/// Registers of each.
+const SERIAL_LEN: u16 = 8;
+
+static TABLES: spin::Once<Tables> = spin::Once::new();
+
+/// Reads the firmware's tables; early, while `memory` shows the first 4 GiB.
+pub(super) fn init(memory: &impl PhysMemory, rsdp: Option<u64>) {
+    TABLES.call_once(|| acpi::read(memory, rsdp));
+}
+
+/// What the tables said.
+pub fn tables() -> &'static Tables {
+    TABLES.call_once(Tables::default)
+}
+
+/// The I/O APICs; without ACPI the one of every PC, and the second one of QEMU's `microvm`
+/// (`docs/system/i386/microvm.rst`), whose absence `irq::init` notices.
+pub(super) fn io_apics() -> [Option<IoApic>; MAX_IO_APICS] {
+    let found = tables().io_apics;
+    if found.iter().any(Option::is_some) {
+        return found;
+    }
+    let mut known = [None; MAX_IO_APICS];
+    let conventions = [(0xfec0_0000, 0), (0xfec1_0000, 24)];
+    for (slot, (address, gsi_base)) in known.iter_mut().zip(conventions) {
+        *slot = Some(IoApic { address, gsi_base });
+    }
+    known
+}
+
+/// Maps the page of device registers at `page` for ever.
+pub(super) fn map(page: PhysAddr) -> Result<Mmio> {
+    let flags = Flags::WRITE.with(Flags::DEVICE);
+    let base = map_fixed(page, PAGE_SIZE as u64, flags).map_err(|_| Error::NoMemory)?;
+    // SAFETY: mapped just now, uncached, for ever, and aligned to a page.
+    Ok(unsafe { Mmio::new(base, PAGE_SIZE) })
+}
+
+/// The interrupt line of the ISA interrupt `irq`.
+fn isa_line(irq: u8) -> (IrqLine, Trigger) {
+    match tables().isa.get(usize::from(irq)).copied().flatten() {
+        None => (IrqLine(u32::from(irq)), Trigger::Edge),
+        Some(wired) => {
+            let trigger = match (wired.level, wired.low) {
+                (false, _) => Trigger::Edge,
+                (true, false) => Trigger::LevelHigh,
+                (true, true) => Trigger::LevelLow,
+            };
+            (IrqLine(wired.gsi), trigger)
+        }
+    }
+}
+
+/// The resources of the `index`-th device that goes by `compatible`, as many as fit `out`.
+/// A serial port may be absent all the same: its driver looks.
+#[must_use]
+pub fn find_device(compatible: &str, index: usize, out: &mut [Resource]) -> Option<usize> {
+    if compatible != "ns16550a" {
+        return None;
+    }
+    let &(base, irq) = SERIAL.get(index)?;
+    let (line, trigger) = isa_line(irq);
+    let all = [Resource::Pio { base, len: SERIAL_LEN }, Resource::Irq { line, trigger }];
+    let mut n = 0;
+    for (slot, resource) in out.iter_mut().zip(all) {
+        *slot = resource;
+        n += 1;
+    }
+    Some(n)
+}
