@@ -5,6 +5,7 @@
 //! linker and moving files is `exec`'s. ELF files are input like any other: malformed
 //! bytes end in an error, never in a panic.
 
+mod check;
 mod debug;
 mod dynamic;
 pub mod elf;
@@ -15,7 +16,11 @@ pub mod relocs;
 mod strip;
 mod syscalls;
 
+pub use check::{CheckError, CheckPlan, Finding, check};
 pub use lld::{LinkInputs, lld_args};
 pub use relocate::{RelocateError, RelocatePlan, Relocated, relocate};
 pub use strip::{strip, strip_sections};
 pub use syscalls::{SyscallTableError, syscall_object, syscalls_defined};
+
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,8 @@
 //! [`ElfFile::to_bytes`] decides the layout anew each time.
 
 mod read;
+#[cfg(test)]
+pub mod testing;
 mod write;
 
 use object::LittleEndian as LE;
