@@ -29,6 +29,7 @@ pub fn act(engine: &Engine<'_>, io: &StepIo<'_>) -> Result<Vec<Rebuilt>> {
             let stripped = link::strip(&io.made(io.input_named("loader.elf")?)?)?;
             io.put(io.output_named("loader-stripped.elf")?, &stripped)?;
         }
+        Action::StripProgram => strip_program(io)?,
         Action::PackBootfs { mtime, entries } => pack_bootfs(engine, io, *mtime, entries)?,
         Action::CommandLine { words } => io.put(io.output_named("cmdline")?, words.as_bytes())?,
         Action::LoaderImage { .. } => loader_image(io)?,
@@ -197,6 +198,16 @@ fn relocate(io: &StepIo<'_>, plan: &Relocate) -> Result<()> {
     let moved = link::relocate(&pie, &planned)?;
     io.put(io.output_named("loader.elf")?, &moved.elf)?;
     io.put(io.output_named("loader.relocs")?, &moved.relocs)
+}
+
+fn strip_program(io: &StepIo<'_>) -> Result<()> {
+    let (Some(output), Some(Input::Output { path, .. })) =
+        (io.step.outputs.first(), io.step.inputs.first())
+    else {
+        bail!("the step `{}` has no app", io.step.id);
+    };
+    let stripped = link::strip_program(&io.made(path)?).with_context(|| path.to_string())?;
+    io.put(output, &stripped)
 }
 
 fn pack_bootfs(

@@ -11,6 +11,7 @@ mod dynamic;
 pub mod elf;
 mod lld;
 pub mod patch;
+mod program;
 mod relocate;
 pub mod relocs;
 mod strip;
@@ -18,6 +19,7 @@ mod syscalls;
 
 pub use check::{CheckError, CheckPlan, Finding, check};
 pub use lld::{LinkInputs, lld_args};
+pub use program::strip_program;
 pub use relocate::{RelocateError, RelocatePlan, Relocated, relocate};
 pub use strip::{strip, strip_sections};
 pub use syscalls::{SyscallTableError, syscall_object, syscalls_defined};

@@ -113,10 +113,12 @@ impl Maker<'_> {
                     .push(Input::File(SourcePath { repo: repository.clone(), path: file.into() }));
             }
             inputs.push(Input::Tool(Tool::Cargo));
-            self.add(Step {
-                id: app_step(arch, mode, &repository),
+            let folder = layout().apps(arch, mode);
+            let names: Vec<Name> = apps.iter().cloned().collect();
+            let compile = self.add(Step {
+                id: StepId(format!("apps {arch}-{mode} {repository}")),
                 inputs,
-                outputs: apps.iter().map(|a| layout().apps(arch, mode).join(a.as_str())).collect(),
+                outputs: apps.iter().map(|a| folder.join(a.as_str())).collect(),
                 action: Action::CompileApps {
                     repository,
                     arch,
@@ -127,6 +129,16 @@ impl Maker<'_> {
                 },
                 origins: BTreeMap::new(),
             });
+            for app in names {
+                let whole =
+                    Input::Output { step: compile.clone(), path: folder.join(app.as_str()) };
+                self.step(
+                    format!("strip {arch}-{mode} {app}"),
+                    vec![whole],
+                    stripped_app(&folder, &app),
+                    Action::StripProgram,
+                );
+            }
         }
         Ok(())
     }
@@ -263,7 +275,7 @@ impl Maker<'_> {
         let entries = image::entries(on, self.workspace)?;
         let origins =
             entries.values().map(|e| (format!("entries.{}", e.path), e.origin.clone())).collect();
-        let entries = image::pack_entries(&entries, |app| apps_folder.join(app.as_str()));
+        let entries = image::pack_entries(&entries, |app| stripped_app(&apps_folder, app));
         let mut inputs = BTreeSet::new();
         let mut apps = BTreeMap::new();
         for entry in &entries {
@@ -272,7 +284,9 @@ impl Maker<'_> {
                     inputs.insert(Input::File(path.clone()));
                 }
                 PackContent::App(path) => {
-                    apps.insert(entry.path.clone(), path.clone());
+                    if let Some(name) = path.file_name() {
+                        apps.insert(entry.path.clone(), apps_folder.join(name));
+                    }
                     let made = self.steps.values().find(|step| step.outputs.contains(path));
                     inputs.extend(
                         made.map(|m| Input::Output { step: m.id.clone(), path: path.clone() }),
@@ -393,6 +407,7 @@ fn over(digests: &BTreeSet<(StepId, Digest)>) -> Digest {
     Digest::of(&serde_json::to_vec(digests).unwrap_or_default())
 }
 
-fn app_step(arch: crate::model::Arch, mode: crate::model::Mode, repository: &str) -> StepId {
-    StepId(format!("apps {arch}-{mode} {repository}"))
+/// Where the app that images hold lies; the one with symbols is in `folder` itself.
+fn stripped_app(folder: &Utf8Path, app: &Name) -> Utf8PathBuf {
+    folder.join("stripped").join(app.as_str())
 }

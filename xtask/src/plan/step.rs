@@ -129,6 +129,8 @@ pub enum Action {
     Relocate(Relocate),
     /// Symbols and debug information are left out.
     Strip,
+    /// An app without symbols and debug information, as images hold it.
+    StripProgram,
     /// The root file system that travels with the kernel, and its manifest.
     PackBootfs {
         /// Seconds since 1970 that every entry is dated.
