@@ -27,4 +27,21 @@ pub mod time;
 
 pub mod arch;
 #[cfg(target_os = "none")]
+pub mod end;
+#[cfg(target_os = "none")]
+pub mod irq;
+#[cfg(target_os = "none")]
+mod kmain;
+#[cfg(target_os = "none")]
+pub mod panic;
+#[cfg(target_os = "none")]
 pub mod percpu;
+#[cfg(target_os = "none")]
+pub mod process;
+#[cfg(target_os = "none")]
+pub mod registry;
+#[cfg(target_os = "none")]
+pub mod trap;
+
+#[cfg(target_os = "none")]
+pub use kmain::kmain;

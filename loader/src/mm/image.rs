@@ -61,7 +61,7 @@ pub fn is_text(address: usize) -> bool {
     (s.start..s.text_end).contains(&address)
 }
 
-pub(super) fn set_load_base(base: PhysAddr) {
+pub(crate) fn set_load_base(base: PhysAddr) {
     LOAD_BASE.store(base.0, Ordering::Relaxed);
 }
 

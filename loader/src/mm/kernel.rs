@@ -152,7 +152,6 @@ fn read_only(info: &BootInfo) -> [PhysRange; 4] {
 /// # Errors
 /// See [`InitError`].
 pub fn init(info: &BootInfo) -> Result<(), InitError> {
-    image::set_load_base(info.load_base);
     let ram = regions::usable(&info.memory);
     let mut free = ram.clone();
     for r in reserved(info) {
@@ -289,4 +288,19 @@ pub fn map_fixed(base: PhysAddr, len: u64, flags: Flags) -> Result<*mut u8, MapE
     with(|t| t.map(va, start, len, flags.with(Flags::GLOBAL)))?;
     arch::paging::publish();
     Ok(core::ptr::with_exposed_provenance_mut(va.0 + offset as usize))
+}
+
+/// The registers at `at`, which [`map_fixed`] or [`map_early_device`] mapped for the driver
+/// that asks.
+pub(crate) fn registers(at: usize, len: usize) -> driver_api::Mmio {
+    // SAFETY: the caller has the address from one of the two: device memory, mapped
+    // uncached for ever. Registers are laid out in words, on pages of their own.
+    unsafe { driver_api::Mmio::new(core::ptr::with_exposed_provenance_mut(at), len) }
+}
+
+/// The I/O ports `base..base + len`.
+pub(crate) fn ports(base: u16, len: u16) -> driver_api::Pio {
+    // SAFETY: drivers ask for the ports of their device as the platform describes it; none
+    // of those devices changes memory or the CPU's state by a port.
+    unsafe { driver_api::Pio::new(base, len) }
 }

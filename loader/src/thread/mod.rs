@@ -24,7 +24,7 @@ mod wait;
 pub use mutex::{Mutex, MutexGuard};
 #[cfg(target_os = "none")]
 pub use sched::{
-    CpuSched, PreemptGuard, current, exit, idle, may_sleep, need_resched, preempt, slice_over, yield_now,
+    CpuSched, PreemptGuard, current, exit, idle, may_sleep, try_current, need_resched, preempt, slice_over, yield_now,
 };
 #[cfg(target_os = "none")]
 pub use task::{Priority, SpawnError, Thread, spawn};

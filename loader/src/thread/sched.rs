@@ -7,7 +7,7 @@ use driver_api::sync::{IrqGuard, IrqLock, interrupts_enabled};
 
 use super::list::{List, RunQueue};
 use super::state::Left;
-use super::task::{LEVELS, Priority, Thread};
+use super::task::{LEVELS, Thread};
 use crate::mm::slot::{Running, RunningSlot};
 use crate::mm::stack;
 use crate::percpu::{self, PerCpu};

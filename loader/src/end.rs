@@ -1,0 +1,92 @@
+//! The end of the virtual machine: what is done last, and how the host learns why.
+
+use core::fmt::Write;
+use core::sync::atomic::{AtomicBool, Ordering};
+
+pub use end_record::End;
+use spin::Once;
+
+use crate::bootinfo::BootInfo;
+use crate::cmdline::{ExitChannel, Options};
+use crate::log::Direct;
+use crate::{arch, log as klog, mm, time};
+
+/// What is needed at the end, noted at the beginning.
+struct Noted {
+    info: BootInfo,
+    options: Options,
+}
+
+static NOTED: Once<Noted> = Once::new();
+/// Somebody is ending the machine.
+static ENDING: AtomicBool = AtomicBool::new(false);
+
+/// Notes what [`finish`] needs.
+pub(crate) fn init(info: &BootInfo, options: &Options) {
+    NOTED.call_once(|| Noted { info: info.clone(), options: *options });
+}
+
+/// The options of the command line.
+#[must_use]
+pub fn options() -> Options {
+    NOTED.get().map_or(Options::DEFAULT, |n| n.options)
+}
+
+/// What the boot protocol said; `None` before `kmain` has noted it.
+#[must_use]
+pub fn boot_info() -> Option<&'static BootInfo> {
+    NOTED.get().map(|n| &n.info)
+}
+
+/// A record being written to the channel.
+struct Channel;
+
+impl Write for Channel {
+    fn write_str(&mut self, s: &str) -> core::fmt::Result {
+        arch::power::exit_channel(s.as_bytes());
+        Ok(())
+    }
+}
+
+/// Ends the virtual machine: reports (where the command line says), tells the host why, and
+/// powers off. The first caller ends it; a second one (on another CPU, or a panic on the
+/// way) still writes its record, for the last one counts, and goes on from there.
+pub fn finish(end: End) -> ! {
+    let first = !ENDING.swap(true, Ordering::AcqRel);
+    let options = options();
+    if first && options.leaks {
+        report_memory();
+    }
+    match options.exit {
+        // The arch has one channel; the other arch's word would be answered by nobody.
+        Some(ExitChannel::Debugcon) if cfg!(target_arch = "x86_64") => {
+            let _ = end.write_record(&mut Channel);
+        }
+        Some(ExitChannel::Semihosting) if cfg!(target_arch = "aarch64") => {
+            let _ = end.write_record(&mut Channel);
+        }
+        _ => {}
+    }
+    if let Some(noted) = NOTED.get() {
+        arch::power::off(&noted.info);
+    }
+    // Powering off failed, or there is no way to.
+    klog::direct(format_args!("osier: stopped ({end}); this machine cannot be powered off\n"));
+    arch::cpu::halt()
+}
+
+/// What is still allocated, for `osier.leaks=1`.
+fn report_memory() {
+    let frames = mm::frames::stats();
+    let heap = mm::heap::stats();
+    let _ = write!(
+        Direct,
+        "memory at the end: {} of {} frames free (fewest: {}), heap {} bytes used of {} held, {} us\n",
+        frames.free,
+        frames.total,
+        frames.low,
+        heap.used,
+        heap.held,
+        time::now_ns() / 1000
+    );
+}

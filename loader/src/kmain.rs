@@ -1,0 +1,95 @@
+//! From the boot protocol's hand-over to the first program.
+
+use crate::bootinfo::BootInfo;
+use crate::cmdline::{self, Options};
+use crate::thread::Priority;
+use crate::{arch, end, entropy, log as klog, mm, registry, thread, time};
+
+/// Called by the arch's entry code on the boot stack, interrupts off, with `percpu::BOOT_CPU`
+/// installed.
+pub fn kmain(info: BootInfo) -> ! {
+    time::start();
+    klog::init();
+    // What is packed behind the kernel is seen through the direct map, of which the early
+    // tables show the part that the image is in.
+    mm::image::set_load_base(info.load_base);
+    let options = cmdline::options(mm::image::default_cmdline(), info.cmdline);
+    end::init(&info, &options);
+    klog::set_console_level(options.loglevel);
+
+    arch::cpu::init_boot_cpu(&info);
+    registry::early();
+    log::info!(target: "kernel", "Osier {} on {}, by {}", env!("CARGO_PKG_VERSION"), arch::NAME, info.protocol);
+    if let Err(e) = mm::init(&info) {
+        fail(format_args!("memory: {e:?} ({} KiB of RAM)", ram_kib(&info)));
+    }
+    registry::memory_is_up();
+    time::init(arch::clock::init(&info));
+    bootchart(&options, "memory and clock");
+    entropy::init(&info);
+    arch::irq::init(&info);
+    if thread::adopt_boot_thread().is_err() {
+        fail(format_args!("no memory for the first threads ({} KiB of RAM)", ram_kib(&info)));
+    }
+    arch::cpu::enable_interrupts();
+    bootchart(&options, "threads");
+    log_memory();
+
+    // The boot stack has no guard page below it: the rest runs in a thread.
+    let started = thread::spawn("init", Priority::Normal, move || {
+        registry::probe();
+        bootchart(&options, "drivers");
+        start(&options);
+    });
+    if started.is_err() {
+        fail(format_args!("no memory for the first thread ({} KiB of RAM)", ram_kib(&info)));
+    }
+    thread::exit()
+}
+
+/// The rest of the boot, in a thread: the command line in full, the program.
+fn start(options: &Options) {
+    let parsed = match end::boot_info() {
+        Some(info) => cmdline::parse(mm::image::default_cmdline(), info.cmdline),
+        None => return,
+    };
+    for warning in &parsed.warnings {
+        log::warn!(target: "kernel", "{warning}");
+    }
+    if options.debug_panic {
+        debug_panic();
+    }
+    bootchart(options, "program");
+    crate::process::start(parsed)
+}
+
+/// For the scenario that reads a panic's report.
+fn debug_panic() {
+    if cfg!(debug_assertions) {
+        panic!("asked for by osier.debug-panic");
+    }
+    log::warn!(target: "kernel", "osier.debug-panic: this kernel was built in release mode");
+}
+
+/// The kernel cannot go on, and says why.
+fn fail(why: core::fmt::Arguments<'_>) -> ! {
+    klog::direct(format_args!("osier: cannot start: {why}\n"));
+    end::finish(end::End::Halt)
+}
+
+/// RAM that the boot protocol reported.
+fn ram_kib(info: &BootInfo) -> u64 {
+    mm::regions::usable(&info.memory).bytes() / 1024
+}
+
+fn log_memory() {
+    let s = mm::frames::stats();
+    log::info!(target: "kernel", "memory: {} KiB, {} KiB free", s.total * 4, s.free * 4);
+}
+
+/// Prints a stage of the boot and when it was reached, for `osier.bootchart=1`.
+fn bootchart(options: &Options, stage: &str) {
+    if options.bootchart {
+        klog::direct(format_args!("bootchart: {:8} us {stage}\n", time::now_ns() / 1000));
+    }
+}
