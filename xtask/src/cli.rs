@@ -81,6 +81,7 @@ pub enum Command {
     Build(crate::cmd::build::Build),
     RunQemu(crate::cmd::run::RunQemu),
     Test(crate::cmd::test::Test),
+    Check(crate::cmd::check::Check),
     Bench(crate::cmd::bench::Bench),
     Doctor(crate::cmd::doctor::Doctor),
 }
@@ -96,6 +97,7 @@ impl Command {
             Command::Build(build) => build.run(cx),
             Command::RunQemu(run) => run.run(cx),
             Command::Test(test) => test.run(cx),
+            Command::Check(check) => check.run(cx),
             Command::Bench(bench) => bench.run(cx),
             Command::Doctor(doctor) => doctor.run(cx),
         }

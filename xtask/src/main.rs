@@ -18,6 +18,7 @@ mod scenario;
 mod setup;
 mod solve;
 mod symbols;
+mod tidy;
 
 use clap::Parser as _;
 use std::process::ExitCode;
