@@ -79,7 +79,14 @@ impl RunQemu {
         let arch = selection.arch.value;
         let machine = self.chosen_machine(&workspace, &selection)?;
         check_machine(machine, arch)?;
+        if let Some(memory) = memory {
+            // The image's size is known only after the build; where it begins is known now.
+            memory::check_fits(arch, memory, selection.kernel_base.value)?;
+        }
         setup::ensure(cx, &[Need::Qemu(arch)])?;
+        if self.accel != "auto" {
+            accelerator(&self.accel, arch, "", cx)?;
+        }
         let built = build::build(cx, &self.selectors, &self.build)?;
         let image = built.images.first().context("the build made no image")?;
         let image = Bootable::new(cx, image, &built.workspace)?;

@@ -1,0 +1,89 @@
+//! Wrong requests to `run-qemu` and `test`: one clear error with a remedy, exit status 2,
+//! and nothing built or started.
+
+use std::net::TcpListener;
+use std::process::Command;
+
+/// Runs xtask in a build directory of its own and returns its stderr.
+#[track_caller]
+fn refused(args: &[&str]) -> String {
+    let build = tempfile::tempdir().unwrap();
+    let out = Command::new(env!("CARGO_BIN_EXE_xtask"))
+        .args(args)
+        .arg("--build-dir")
+        .arg(build.path().join("b"))
+        .env_remove("ARCH")
+        .env("OSIER_ROOT", concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+        .output()
+        .unwrap();
+    let said = String::from_utf8(out.stderr).unwrap();
+    assert_eq!(out.status.code(), Some(2), "{args:?}: {said}");
+    assert!(out.stdout.is_empty(), "{args:?} wrote a result");
+    assert_eq!(said.matches("error:").count(), 1, "{args:?}: {said}");
+    assert!(!build.path().join("b/target").exists(), "{args:?} began to build");
+    said
+}
+
+#[track_caller]
+fn says(args: &[&str], parts: &[&str]) {
+    let said = refused(args);
+    for part in parts {
+        assert!(said.contains(part), "{args:?} should say {part:?}: {said}");
+    }
+}
+
+#[test]
+fn names_that_do_not_exist() {
+    says(&["run-qemu", "--arch", "x86"], &["unknown arch `x86`", "x64"]);
+    says(
+        &["run-qemu", "--arch", "x64", "--machine", "q53"],
+        &["unknown machine `q53`", "did you mean `q35`?", "microvm"],
+    );
+    says(
+        &["run-qemu", "--arch", "x64", "--profile", "bse"],
+        &["unknown profile `bse`", "did you mean `base`?"],
+    );
+    says(
+        &["run-qemu", "--arch", "x64", "--image", "helo"],
+        &["unknown image `helo`", "did you mean `hello`?"],
+    );
+    says(&["test", "--boot", "--arch", "arm"], &["unknown arch `arm`"]);
+    says(&["test", "--boot", "no-such-test"], &["no test and no scenario has `no-such-test`"]);
+}
+
+#[test]
+fn a_machine_of_another_arch() {
+    says(
+        &["run-qemu", "--arch", "aarch64", "--machine", "q35"],
+        &["machine `q35` is an x64 machine", "--arch x64"],
+    );
+}
+
+#[test]
+fn one_vm_runs_one_image() {
+    says(&["run-qemu", "--arch", "x64,aarch64"], &["runs one image, and 2 are selected"]);
+}
+
+#[test]
+fn amounts_of_memory() {
+    says(
+        &["run-qemu", "--arch", "x64", "--memory", "1M"],
+        &["--memory 1M is less than the image needs", "0x200000", "try --memory 6M"],
+    );
+    says(&["run-qemu", "--memory", "lots"], &["`lots` is not an amount of memory", "6M"]);
+}
+
+#[test]
+fn accelerators_and_networks() {
+    says(&["run-qemu", "--arch", "x64", "--accel", "hvf"], &["unknown accelerator `hvf`", "auto"]);
+    says(&["run-qemu", "--net", "bridge"], &["unknown network `bridge`"]);
+    says(&["run-qemu", "--forward", "8080:80"], &["--forward needs a network", "--net user"]);
+}
+
+#[test]
+fn a_busy_debugger_port() {
+    let held = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = held.local_addr().unwrap().port();
+    let gdb = format!("--gdb={port}");
+    says(&["run-qemu", &gdb], &[&format!("port {port} cannot be used"), "choose another: --gdb="]);
+}
