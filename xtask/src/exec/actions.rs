@@ -196,6 +196,8 @@ fn relocate(io: &StepIo<'_>, plan: &Relocate) -> Result<()> {
         machine: plan.elf_machine,
     };
     let moved = link::relocate(&pie, &planned)?;
+    let drivers: Vec<&str> = plan.drivers.iter().map(|d| d.as_str()).collect();
+    link::check(&pie, &moved.elf, &link::CheckPlan { relocate: planned, drivers: &drivers })?;
     io.put(io.output_named("loader.elf")?, &moved.elf)?;
     io.put(io.output_named("loader.relocs")?, &moved.relocs)
 }
@@ -239,7 +241,7 @@ fn pack_bootfs(
             },
         })
     });
-    let packed = packed.collect::<Result<Vec<_>>>()?;
+    let packed = pack::complete(packed.collect::<Result<Vec<_>>>()?);
     io.put(io.output_named("bootfs")?, &pack::bootfs(&packed, mtime)?)?;
     io.put(io.output_named("manifest")?, pack::manifest(&packed).as_bytes())?;
     for entry in entries {

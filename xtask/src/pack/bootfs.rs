@@ -1,32 +1,7 @@
 //! The bootfs of an image from its entries.
 
+use super::{PackContent, PackEntry};
 use std::fmt;
-
-/// A file, folder or link of an image, with the bytes that go in.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PackEntry<'a> {
-    /// Absolute path in the image.
-    pub path: String,
-    /// Permission bits, 0 … 0o7777.
-    pub mode: u32,
-    pub uid: u32,
-    pub gid: u32,
-    /// The owner as written: a name or a number.
-    pub owner: String,
-    /// The group as written: a name or a number.
-    pub group: String,
-    pub content: PackContent<'a>,
-}
-
-/// What a [`PackEntry`] is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PackContent<'a> {
-    /// A file with these bytes.
-    File(&'a [u8]),
-    Dir,
-    /// A symbolic link's target.
-    Link(String),
-}
 
 /// Why entries are no bootfs: what the format's writer says.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,9 +3,11 @@
 //! `exec`'s.
 
 mod bootfs;
+mod entry;
 mod loader_img;
 mod manifest;
 
-pub use bootfs::{BootfsError, PackContent, PackEntry, bootfs};
+pub use bootfs::{BootfsError, bootfs};
+pub use entry::{PackContent, PackEntry, complete};
 pub use loader_img::{PackError, loader_img};
 pub use manifest::manifest;
