@@ -24,6 +24,7 @@ pub mod mm;
 pub mod sync;
 pub mod thread;
 pub mod time;
+pub mod user;
 
 pub mod arch;
 #[cfg(target_os = "none")]

@@ -255,7 +255,8 @@ pub trait Inode: Send + Sync + Any {
 
     /// Calls `emit` for the entries from `cursor` on (0: the first) until it returns false.
     /// Without `.` and `..`. An entry that stays is seen exactly once by a reader who goes
-    /// on at the last `next`, whatever is added or removed meanwhile.
+    /// on at the last `next`, whatever is added or removed meanwhile. `emit` must not use the
+    /// directory.
     ///
     /// # Errors
     /// `NotDirectory`, `Io`.

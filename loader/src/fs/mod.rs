@@ -9,7 +9,13 @@
 
 pub mod access;
 pub mod dentry;
+pub mod devfs;
+pub mod file;
+pub mod pipe;
+pub mod poll;
 pub mod ramfs;
+pub mod table;
+pub mod tty;
 pub mod walk;
 
 pub use access::Credentials;

@@ -1,0 +1,144 @@
+//! File descriptors.
+
+use alloc::vec::Vec;
+use driver_api::{Error, Result};
+
+/// Most descriptors of the process (`RLIMIT_NOFILE`, and Linux's default hard limit).
+pub const MAX_FILES: usize = 4096;
+
+/// A descriptor's entry.
+#[derive(Clone, Debug)]
+pub struct Entry<T> {
+    /// The open file.
+    pub file: T,
+    /// Whether `execve` closes it (`FD_CLOEXEC`). Kept, for there is no `execve`.
+    pub cloexec: bool,
+}
+
+/// The open files of a process by number. `T` is a handle that is cheap to clone.
+#[derive(Debug, Default)]
+pub struct Table<T> {
+    slots: Vec<Option<Entry<T>>>,
+}
+
+impl<T: Clone> Table<T> {
+    /// No open file.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { slots: Vec::new() }
+    }
+
+    /// The file behind `fd`.
+    ///
+    /// # Errors
+    /// `BadFile`.
+    pub fn get(&self, fd: i32) -> Result<T> {
+        self.entry(fd).map(|e| e.file.clone())
+    }
+
+    /// The entry of `fd`.
+    ///
+    /// # Errors
+    /// `BadFile`.
+    pub fn entry(&self, fd: i32) -> Result<&Entry<T>> {
+        usize::try_from(fd)
+            .ok()
+            .and_then(|fd| self.slots.get(fd)?.as_ref())
+            .ok_or(Error::BadFile)
+    }
+
+    /// Sets whether `execve` closes `fd`.
+    ///
+    /// # Errors
+    /// `BadFile`.
+    pub fn set_cloexec(&mut self, fd: i32, cloexec: bool) -> Result<()> {
+        let slot = usize::try_from(fd).ok().and_then(|fd| self.slots.get_mut(fd)?.as_mut());
+        slot.ok_or(Error::BadFile)?.cloexec = cloexec;
+        Ok(())
+    }
+
+    /// Opens `file` as the lowest free number that is not below `from`.
+    ///
+    /// # Errors
+    /// `TooManyFiles`, `Invalid` for an impossible `from`, `NoMemory`.
+    pub fn add(&mut self, file: T, cloexec: bool, from: i32) -> Result<i32> {
+        let from = usize::try_from(from).ok().filter(|&f| f < MAX_FILES).ok_or(Error::Invalid)?;
+        let free = self.slots.iter().skip(from).position(Option::is_none);
+        let fd = free.map_or(self.slots.len().max(from), |i| from + i);
+        if fd >= MAX_FILES {
+            return Err(Error::TooManyFiles);
+        }
+        self.put(fd, Entry { file, cloexec })?;
+        Ok(fd as i32)
+    }
+
+    /// Opens `file` as `fd`; what was there comes back, to be closed without the lock.
+    ///
+    /// # Errors
+    /// `BadFile` for a number out of range, `NoMemory`.
+    pub fn replace(&mut self, fd: i32, file: T, cloexec: bool) -> Result<Option<T>> {
+        let fd = usize::try_from(fd).ok().filter(|&f| f < MAX_FILES).ok_or(Error::BadFile)?;
+        self.put(fd, Entry { file, cloexec })
+    }
+
+    fn put(&mut self, fd: usize, entry: Entry<T>) -> Result<Option<T>> {
+        if fd >= self.slots.len() {
+            self.slots.try_reserve(fd + 1 - self.slots.len()).map_err(|_| Error::NoMemory)?;
+            self.slots.resize_with(fd + 1, || None);
+        }
+        let slot = self.slots.get_mut(fd).ok_or(Error::BadFile)?;
+        Ok(slot.replace(entry).map(|old| old.file))
+    }
+
+    /// Closes `fd`; the file comes back, to be dropped without the lock.
+    ///
+    /// # Errors
+    /// `BadFile`.
+    pub fn remove(&mut self, fd: i32) -> Result<T> {
+        let slot = usize::try_from(fd).ok().and_then(|fd| self.slots.get_mut(fd));
+        slot.and_then(Option::take).map(|e| e.file).ok_or(Error::BadFile)
+    }
+
+    /// All open descriptors, ascending.
+    pub fn iter(&self) -> impl Iterator<Item = (i32, &Entry<T>)> {
+        self.slots.iter().enumerate().filter_map(|(i, s)| Some((i as i32, s.as_ref()?)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lowest_free_number_is_taken() {
+        let mut t = Table::new();
+        assert_eq!(t.add('a', false, 0), Ok(0));
+        assert_eq!(t.add('b', true, 0), Ok(1));
+        assert_eq!(t.add('c', false, 10), Ok(10));
+        assert_eq!(t.add('d', false, 0), Ok(2));
+        assert_eq!(t.remove(1), Ok('b'));
+        assert_eq!(t.remove(1), Err(Error::BadFile));
+        assert_eq!(t.add('e', false, 0), Ok(1));
+        assert_eq!(t.get(10), Ok('c'));
+        assert_eq!(t.get(9), Err(Error::BadFile));
+        assert_eq!(t.get(-1), Err(Error::BadFile));
+        assert_eq!(t.replace(10, 'f', true), Ok(Some('c')));
+        assert_eq!(t.replace(11, 'g', true), Ok(None));
+        assert!(t.entry(11).unwrap().cloexec);
+        t.set_cloexec(11, false).unwrap();
+        assert!(!t.entry(11).unwrap().cloexec);
+        assert_eq!(t.set_cloexec(99, false), Err(Error::BadFile));
+    }
+
+    #[test]
+    fn the_limit_holds() {
+        let mut t = Table::new();
+        for i in 0..MAX_FILES as i32 {
+            assert_eq!(t.add((), false, 0), Ok(i));
+        }
+        assert_eq!(t.add((), false, 0), Err(Error::TooManyFiles));
+        assert_eq!(t.add((), false, MAX_FILES as i32), Err(Error::Invalid));
+        assert_eq!(t.add((), false, -1), Err(Error::Invalid));
+        assert_eq!(t.replace(MAX_FILES as i32, (), false), Err(Error::BadFile));
+    }
+}
