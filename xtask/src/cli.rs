@@ -83,6 +83,7 @@ pub enum Command {
     Test(crate::cmd::test::Test),
     Check(crate::cmd::check::Check),
     Bench(crate::cmd::bench::Bench),
+    Plan(crate::cmd::plan::Plan),
     Doctor(crate::cmd::doctor::Doctor),
 }
 
@@ -99,6 +100,7 @@ impl Command {
             Command::Test(test) => test.run(cx),
             Command::Check(check) => check.run(cx),
             Command::Bench(bench) => bench.run(cx),
+            Command::Plan(plan) => plan.run(cx),
             Command::Doctor(doctor) => doctor.run(cx),
         }
     }

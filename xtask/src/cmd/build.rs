@@ -7,8 +7,8 @@ use crate::error::{Refusal, Status};
 use crate::exec::engine::{Done, Engine, Options};
 use crate::exec::{self, host::Tools, memo::Memo, stamps::Stamps};
 use crate::model::{Arch, Name};
-use crate::plan::{self, BuildPlan, Selected, Selection};
-use crate::report::{self, Event, Observer, Outcome};
+use crate::plan::{self, BuildPlan, Made, Selected, Selection};
+use crate::report::{self, Event, Observer, Outcome, Row};
 use crate::setup::Need;
 use crate::solve::{self, Asker, Reason, Solution};
 use anyhow::{Context as _, Result};
@@ -33,11 +33,24 @@ impl Build {
     /// A wrong request or configuration; a failed step.
     pub fn run(self, cx: &Context) -> Result<Status> {
         let built = build(cx, &self.selectors, &self.flags)?;
-        for image in &built.images {
-            eprintln!("{}", image.folder);
+        if !cx.json {
+            eprint!("{}", report::table(&rows(cx, &built)));
         }
         Ok(Status::OK)
     }
+}
+
+/// The artifacts of all images, in the order in which `build.json` lists them.
+fn rows(cx: &Context, built: &Built) -> Vec<Row> {
+    let near = |path: &Utf8PathBuf| path.strip_prefix(&cx.cwd).unwrap_or(path).to_string();
+    let all = built.images.iter().flat_map(|image| {
+        image.artifacts.iter().map(|(path, made)| Row {
+            path: near(path),
+            size: made.size,
+            rebuilt: built.rebuilt.contains(path),
+        })
+    });
+    all.collect()
 }
 
 /// What a build made.
@@ -45,6 +58,8 @@ impl Build {
 pub struct Built {
     pub workspace: Workspace,
     pub images: Vec<BuiltImage>,
+    /// Artifacts whose bytes this build changed.
+    pub rebuilt: BTreeSet<Utf8PathBuf>,
 }
 
 /// One image's artifacts, by absolute path.
@@ -58,6 +73,8 @@ pub struct BuiltImage {
     pub cmdline: Utf8PathBuf,
     /// The apps in it: path in the image → ELF file with symbols.
     pub apps: BTreeMap<String, Utf8PathBuf>,
+    /// Everything in the folder, `build.json` last.
+    pub artifacts: Vec<(Utf8PathBuf, Made)>,
 }
 
 /// The configuration of everything that `cx` can see.
@@ -116,18 +133,24 @@ pub fn build(cx: &Context, selectors: &Selectors, flags: &BuildFlags) -> Result<
     let plan = plan(cx, &workspace, selectors)?;
     let done = carry_out(cx, &workspace, &plan, flags)?;
     report_failures(&done)?;
-    let images = plan.selections.iter().map(|s| image(cx, s)).collect();
-    Ok(Built { workspace, images })
+    let images = plan.selections.iter().map(|s| image(cx, s, &done)).collect();
+    let root = cx.layout.root();
+    let rebuilt = done.rebuilt.iter().map(|path| root.join(path)).collect();
+    Ok(Built { workspace, images, rebuilt })
 }
 
-fn image(cx: &Context, selected: &Selected) -> BuiltImage {
+fn image(cx: &Context, selected: &Selected, done: &Done) -> BuiltImage {
     let folder = cx.layout.root().join(&selected.folder);
     let apps = selected.apps.iter();
+    let made = done.outputs.iter().filter(|(path, _)| path.parent() == Some(&selected.folder));
+    let mut artifacts: Vec<_> = made.map(|(p, m)| (cx.layout.root().join(p), *m)).collect();
+    artifacts.sort_by_key(|(path, _)| path.file_name() == Some("build.json"));
     BuiltImage {
         loader_elf: folder.join("loader.elf"),
         loader_img: folder.join("loader.img"),
         cmdline: folder.join("cmdline"),
         apps: apps.map(|(path, elf)| (path.clone(), cx.layout.root().join(elf))).collect(),
+        artifacts,
         folder,
         selected: selected.clone(),
     }
@@ -159,10 +182,15 @@ fn carry_out(
     let memo = Memo::open(&cx.layout.cache().join("memo.json"), flags.rehash);
     let stamps = Stamps::new(&cx.layout);
     let jobserver = jobserver::Client::new(options.jobs).context("cannot make a jobserver")?;
-    let observer = report::Plain::new(cx.verbose);
+    let log = exec::log::RunLog::begin(&cx.layout)?;
+    let run = log.run.clone();
+    let mut observers: Vec<Box<dyn Observer>> = vec![Box::new(log), report::for_people(cx.verbose)];
+    if cx.json {
+        observers.push(Box::new(report::Json));
+    }
+    let observer = report::Fan(observers);
     let me = std::env::current_exe().context("cannot find xtask's own program")?;
     let me = Utf8PathBuf::from_path_buf(me).unwrap_or_default();
-    let run = format!("{}", std::process::id());
     observer.hear(&Event::RunStarted {
         format: report::FORMAT,
         run: run.clone(),

@@ -6,3 +6,4 @@ pub mod check;
 pub mod doctor;
 pub mod run;
 pub mod test;
+pub mod plan;

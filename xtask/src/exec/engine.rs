@@ -53,6 +53,8 @@ pub struct Engine<'a> {
 pub struct Done {
     pub outcomes: BTreeMap<StepId, Outcome>,
     pub outputs: Outputs,
+    /// Outputs whose bytes are other than before.
+    pub rebuilt: BTreeSet<Utf8PathBuf>,
     /// In the order in which they happened.
     pub failures: Vec<(StepId, anyhow::Error)>,
 }
@@ -69,6 +71,8 @@ impl Done {
 struct StepDone {
     outcome: Outcome,
     outputs: Outputs,
+    /// Those of the outputs whose bytes are other than before.
+    changed: BTreeSet<Utf8PathBuf>,
     bytes: u64,
     rebuilt: Vec<super::cargo::Rebuilt>,
 }
@@ -114,6 +118,7 @@ impl Engine<'_> {
                     Ok(d) => {
                         done.outcomes.insert(id.clone(), d.outcome);
                         done.outputs.extend(d.outputs);
+                        done.rebuilt.extend(d.changed);
                         waiting.values_mut().for_each(|needs| {
                             needs.remove(id);
                         });
@@ -169,6 +174,7 @@ impl Engine<'_> {
             return Ok(StepDone {
                 outcome: Outcome::Fresh,
                 outputs,
+                changed: BTreeSet::new(),
                 bytes: 0,
                 rebuilt: Vec::new(),
             });
@@ -180,8 +186,13 @@ impl Engine<'_> {
         let io = StepIo::new(step, self.layout, self.workspace, self.memo);
         let rebuilt = actions::act(self, &io)?;
         let (outputs, bytes) = io.finish()?;
-        let same = old.as_ref().is_some_and(|o| o.outputs == outputs);
-        let outcome = match (same, step.is_cargo() && rebuilt.is_empty()) {
+        let before = old.as_ref().map(|o| &o.outputs);
+        let changed: BTreeSet<Utf8PathBuf> = outputs
+            .iter()
+            .filter(|(path, made)| before.and_then(|b| b.get(*path)) != Some(made))
+            .map(|(path, _)| path.clone())
+            .collect();
+        let outcome = match (changed.is_empty(), step.is_cargo() && rebuilt.is_empty()) {
             (true, true) => Outcome::Fresh,
             (true, false) => Outcome::Unchanged,
             (false, _) => Outcome::Rebuilt,
@@ -196,7 +207,7 @@ impl Engine<'_> {
             let reason = (self.run.as_str(), changes);
             self.stamps.save(&Stamp::after(old, step, facts, outputs.clone(), reason))?;
         }
-        Ok(StepDone { outcome, outputs, bytes, rebuilt })
+        Ok(StepDone { outcome, outputs, changed, bytes, rebuilt })
     }
 
     /// Everything that decides the step's outputs, as of now.

@@ -13,6 +13,7 @@ pub mod host_tests;
 pub mod io;
 pub mod kvm;
 pub mod lock;
+pub mod log;
 pub mod memo;
 pub mod qemu;
 pub mod qmp;

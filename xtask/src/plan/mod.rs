@@ -7,6 +7,7 @@ mod image;
 mod kernel;
 mod make;
 pub mod request;
+pub mod show;
 pub mod stamp;
 mod step;
 

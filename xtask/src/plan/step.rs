@@ -45,6 +45,7 @@ pub struct Selected {
     pub image: Name,
     /// Where each of the four, and the base, came from.
     pub origins: BTreeMap<String, Origin>,
+    #[serde(with = "hex")]
     pub kernel_base: u64,
     /// The kernel's key.
     pub kernel: String,
