@@ -59,6 +59,10 @@ fn start(options: &Options) {
     if options.debug_panic {
         debug_panic();
     }
+    #[cfg(debug_assertions)]
+    if options.selftest {
+        crate::selftest::run();
+    }
     bootchart(options, "program");
     crate::process::start(parsed)
 }

@@ -41,6 +41,8 @@ pub mod percpu;
 pub mod process;
 #[cfg(target_os = "none")]
 pub mod registry;
+#[cfg(all(target_os = "none", debug_assertions))]
+mod selftest;
 #[cfg(target_os = "none")]
 pub mod trap;
 

@@ -64,6 +64,9 @@ pub struct Options {
     pub leaks: bool,
     /// `osier.debug-panic=1`: panic after boot (debug kernels only).
     pub debug_panic: bool,
+    /// `osier.selftest=1`: run the kernel's own tests instead of a program (debug kernels
+    /// only).
+    pub selftest: bool,
 }
 
 impl Options {
@@ -76,12 +79,13 @@ impl Options {
         bootchart: false,
         leaks: false,
         debug_panic: false,
+        selftest: false,
     };
 }
 
 /// Keys after `osier.`, for the suggestion.
-pub const KEYS: [&str; 7] =
-    ["bootchart", "debug-panic", "exit", "leaks", "loglevel", "poweroff", "root"];
+pub const KEYS: [&str; 8] =
+    ["bootchart", "debug-panic", "exit", "leaks", "loglevel", "poweroff", "root", "selftest"];
 
 /// What is wrong with a word. The kernel warns and goes on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -178,6 +182,7 @@ fn apply(options: &mut Options, option: &[u8]) -> Applied {
         "bootchart" => flag(value).map(|f| options.bootchart = f),
         "leaks" => flag(value).map(|f| options.leaks = f),
         "debug-panic" => flag(value).map(|f| options.debug_panic = f),
+        "selftest" => flag(value).map(|f| options.selftest = f),
         _ => return Applied::UnknownKey,
     };
     if done.is_some() { Applied::Done } else { Applied::BadValue }

@@ -228,7 +228,7 @@ impl OwnedFrame {
         addr
     }
 
-    /// The frame that [`Self::into_raw`] gave up.
+    /// The frame that [`Self::into_raw`] gave up, whose address is known to come from it.
     ///
     /// # Safety
     /// `addr` came from `into_raw` and is made into one `OwnedFrame` only.
@@ -242,4 +242,11 @@ impl Drop for OwnedFrame {
     fn drop(&mut self) {
         free(self.0, 0);
     }
+}
+
+/// The frame at `addr`, which a self-test gave up with [`OwnedFrame::into_raw`].
+#[cfg(debug_assertions)]
+pub(crate) fn adopt(addr: PhysAddr) -> OwnedFrame {
+    // SAFETY: the self-test keeps the addresses of its frames in its frames, each once.
+    unsafe { OwnedFrame::from_raw(addr) }
 }

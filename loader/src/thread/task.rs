@@ -182,6 +182,12 @@ impl Thread {
         }
     }
 
+    /// Whether it has ended.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        *self.has_ended.lock()
+    }
+
     /// Waits until it has ended.
     pub fn join(&self) {
         let _ = self.ended.wait_while(&self.has_ended, wait::Wait::FOREVER, |ended| !*ended);

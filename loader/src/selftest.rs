@@ -1,0 +1,366 @@
+//! Tests that need the machine: the scheduler, timers and memory as they really run. Debug
+//! kernels hold them; `osier.selftest=1` runs them instead of a program.
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+
+use driver_api::sync::IrqLock;
+
+use crate::end::{End, finish};
+use crate::log::direct;
+use crate::mm::{frames, heap};
+use crate::thread::{
+    self, Mutex, PreemptGuard, Priority, SpawnError, Thread, Wait, WaitQueue, Woken,
+};
+use crate::{entropy, time};
+
+/// What went wrong.
+type Failure = &'static str;
+/// A test: its name, and what it does.
+type Test = (&'static str, fn() -> Result<(), Failure>);
+
+const MS: u64 = 1_000_000;
+
+const TESTS: &[Test] = &[
+    ("heap", heap_keeps_contents),
+    ("frames", memory_filled_and_released),
+    ("threads", threads_run_and_end),
+    ("preemption", spinning_threads_are_preempted),
+    ("no-preemption", a_guard_keeps_the_cpu),
+    ("priority", interrupt_threads_go_first),
+    ("timeout", a_wait_times_out),
+    ("wake", wake_ups_are_counted),
+    ("interrupt", interruptions_end_waits),
+    ("sleepers", sleepers_wake_in_order),
+    ("mutex", a_mutex_excludes),
+    ("storm", wake_ups_and_time_outs_race),
+    ("exhaustion", threads_until_memory_is_out),
+    ("entropy", random_bytes_differ),
+];
+
+/// Runs all tests and ends the machine: exit status 0, or a panic with the names of those
+/// that failed.
+pub fn run() -> ! {
+    let mut failed = 0;
+    for (name, test) in TESTS {
+        // Threads that have ended give their stacks back when the next one runs.
+        thread::sleep_ns(MS);
+        let before = (frames::stats().free, heap::stats().used);
+        let result = test();
+        thread::sleep_ns(MS);
+        let after = (frames::stats().free, heap::stats().used);
+        let leak = after.1 > before.1;
+        match result {
+            Ok(()) if leak => {
+                direct(format_args!("selftest {name}: FAILED: {before:?} became {after:?}\n"));
+                failed += 1;
+            }
+            Ok(()) => direct(format_args!("selftest {name}: ok\n")),
+            Err(why) => {
+                direct(format_args!("selftest {name}: FAILED: {why}\n"));
+                failed += 1;
+            }
+        }
+    }
+    direct(format_args!("selftest: {} passed, {failed} failed\n", TESTS.len() - failed));
+    if failed > 0 {
+        panic!("{failed} self-tests failed");
+    }
+    finish(End::Exit(0))
+}
+
+fn ensure(condition: bool, why: Failure) -> Result<(), Failure> {
+    if condition { Ok(()) } else { Err(why) }
+}
+
+/// A spawn that must succeed here.
+fn go(name: &str, f: impl FnOnce() + Send + 'static) -> Result<Arc<Thread>, Failure> {
+    thread::spawn(name, Priority::Normal, f).map_err(|_| "no memory for a thread")
+}
+
+/// Pseudo-random numbers (xorshift64), the same in every run.
+struct Rng(u64);
+
+impl Rng {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+}
+
+fn heap_keeps_contents() -> Result<(), Failure> {
+    let mut rng = Rng(1);
+    let mut held: Vec<Vec<u8>> = Vec::new();
+    for round in 0..2000_usize {
+        if held.len() > 60 || (held.len() > 20 && rng.next().is_multiple_of(2)) {
+            let at = rng.next() as usize % held.len();
+            let block = held.swap_remove(at);
+            let byte = block.first().copied().unwrap_or(0);
+            ensure(block.iter().all(|b| *b == byte), "a block was overwritten")?;
+        } else {
+            let len = 1 + (rng.next() as usize % if round % 10 == 0 { 20_000 } else { 700 });
+            let mut block = Vec::new();
+            block.try_reserve_exact(len).map_err(|_| "no memory")?;
+            block.resize(len, round as u8);
+            held.push(block);
+        }
+    }
+    Ok(())
+}
+
+fn memory_filled_and_released() -> Result<(), Failure> {
+    let before = frames::stats().free;
+    for _ in 0..3 {
+        // The frames themselves hold the list of frames: nothing else is needed.
+        let mut taken = 0;
+        let mut head: Option<frames::OwnedFrame> = None;
+        while let Some(mut frame) = frames::OwnedFrame::new() {
+            ensure(frame.bytes().iter().all(|b| *b == 0), "a frame was not zeroed")?;
+            let link = head.take().map_or(0, |h| h.into_raw().0);
+            frame.bytes_mut()[..8].copy_from_slice(&link.to_le_bytes());
+            head = Some(frame);
+            taken += 1;
+        }
+        ensure(taken + frames::stats().reserve >= before, "not all frames could be had")?;
+        ensure(heap::stats().held > 0 && Vec::<u8>::with_capacity(100).capacity() >= 100, "no heap")?;
+        while let Some(frame) = head {
+            let link = frame.bytes().first_chunk().map_or(0, |b| u64::from_le_bytes(*b));
+            head = (link != 0).then(|| frames::adopt(crate::mm::PhysAddr(link)));
+        }
+        ensure(frames::stats().free == before, "frames were lost")?;
+    }
+    Ok(())
+}
+
+fn threads_run_and_end() -> Result<(), Failure> {
+    let before = frames::stats().free;
+    for _ in 0..5 {
+        let count = Arc::new(AtomicU32::new(0));
+        let threads: Vec<_> = (0..16)
+            .map(|_| {
+                let count = Arc::clone(&count);
+                go("counter", move || {
+                    for _ in 0..50 {
+                        count.fetch_add(1, Ordering::Relaxed);
+                        thread::yield_now();
+                    }
+                })
+            })
+            .collect::<Result<_, _>>()?;
+        threads.iter().for_each(|t| t.join());
+        ensure(count.load(Ordering::Relaxed) == 800, "a thread did not finish")?;
+    }
+    thread::sleep_ns(MS);
+    // Tables of the stack window stay, once made; so does a slab per class.
+    ensure(frames::stats().free + 24 >= before, "stacks were not given back")
+}
+
+fn spinning_threads_are_preempted() -> Result<(), Failure> {
+    static FLAGS: [AtomicBool; 3] = [const { AtomicBool::new(false) }; 3];
+    let threads: Vec<_> = (0..3)
+        .map(|i| {
+            go("spin", move || {
+                FLAGS[i].store(true, Ordering::Release);
+                // Nobody gives the CPU up: only the tick lets all three get here.
+                let deadline = time::now_ns() + 2000 * MS;
+                while !FLAGS.iter().all(|f| f.load(Ordering::Acquire)) && time::now_ns() < deadline {
+                    core::hint::spin_loop();
+                }
+            })
+        })
+        .collect::<Result<_, _>>()?;
+    threads.iter().for_each(|t| t.join());
+    ensure(FLAGS.iter().all(|f| f.load(Ordering::Relaxed)), "a spinning thread kept the CPU")
+}
+
+fn a_guard_keeps_the_cpu() -> Result<(), Failure> {
+    static RAN: AtomicBool = AtomicBool::new(false);
+    let guard = PreemptGuard::new();
+    let other = go("other", || RAN.store(true, Ordering::Release))?;
+    let end = time::now_ns() + 20 * MS;
+    while time::now_ns() < end {
+        core::hint::spin_loop();
+    }
+    let early = RAN.load(Ordering::Acquire);
+    drop(guard);
+    other.join();
+    ensure(!early, "another thread ran in spite of the guard")?;
+    ensure(RAN.load(Ordering::Relaxed), "the other thread never ran")
+}
+
+fn interrupt_threads_go_first() -> Result<(), Failure> {
+    static ORDER: AtomicUsize = AtomicUsize::new(0);
+    let record = |digit: usize| {
+        move || {
+            let _ = ORDER.update(Ordering::Relaxed, Ordering::Relaxed, |o| o * 10 + digit);
+        }
+    };
+    let guard = PreemptGuard::new();
+    let normal = go("normal", record(2))?;
+    let urgent = thread::spawn("urgent", Priority::Interrupt, record(1)).map_err(|_| "no memory")?;
+    drop(guard);
+    normal.join();
+    urgent.join();
+    ensure(ORDER.load(Ordering::Relaxed) == 12, "the order was another")
+}
+
+fn a_wait_times_out() -> Result<(), Failure> {
+    let queue = WaitQueue::new();
+    let start = time::now_ns();
+    let how = Wait { deadline: Some(start + 5 * MS), interruptible: false };
+    ensure(queue.wait(how) == Woken::TimedOut, "something else woke it")?;
+    let took = time::now_ns() - start;
+    ensure(took >= 5 * MS, "too early")?;
+    ensure(took < 1000 * MS, "a second too late")?;
+    ensure(!queue.wake_one(), "it is still in the queue")
+}
+
+fn wake_ups_are_counted() -> Result<(), Failure> {
+    static QUEUE: WaitQueue = WaitQueue::new();
+    static TICKETS: IrqLock<u32> = IrqLock::new(0);
+    static DONE: AtomicU32 = AtomicU32::new(0);
+    let threads: Vec<_> = (0..10)
+        .map(|_| {
+            go("waiter", || {
+                let (mut tickets, _) = QUEUE.wait_while(&TICKETS, Wait::FOREVER, |t| *t == 0);
+                *tickets -= 1;
+                drop(tickets);
+                DONE.fetch_add(1, Ordering::Relaxed);
+            })
+        })
+        .collect::<Result<_, _>>()?;
+    thread::sleep_ns(2 * MS);
+    ensure(DONE.load(Ordering::Relaxed) == 0, "it went on without a ticket")?;
+    for _ in 0..4 {
+        *TICKETS.lock() += 1;
+        ensure(QUEUE.wake_one(), "nobody waits")?;
+    }
+    thread::sleep_ns(5 * MS);
+    ensure(DONE.load(Ordering::Relaxed) == 4, "four tickets, another number of threads")?;
+    *TICKETS.lock() += 6;
+    ensure(QUEUE.wake_all() == 6, "six waited")?;
+    threads.iter().for_each(|t| t.join());
+    ensure(DONE.load(Ordering::Relaxed) == 10 && *TICKETS.lock() == 0, "not all went on")
+}
+
+fn interruptions_end_waits() -> Result<(), Failure> {
+    static QUEUE: WaitQueue = WaitQueue::new();
+    static SEEN: IrqLock<Vec<Woken>> = IrqLock::new(Vec::new());
+    let thread = go("interrupted", || {
+        for _ in 0..2 {
+            let woken = QUEUE.wait(Wait::INTERRUPTIBLE);
+            SEEN.lock().push(woken);
+            thread::current().take_interrupt();
+            thread::sleep_ns(4 * MS);
+        }
+    })?;
+    thread::sleep_ns(2 * MS);
+    thread.interrupt();
+    thread::sleep_ns(2 * MS);
+    // This one comes while it sleeps uninterruptibly, and ends the next wait at once.
+    thread.interrupt();
+    thread.join();
+    let seen = core::mem::take(&mut *SEEN.lock());
+    ensure(seen == [Woken::Interrupted, Woken::Interrupted], "a wait ended otherwise")
+}
+
+fn sleepers_wake_in_order() -> Result<(), Failure> {
+    static ORDER: IrqLock<Vec<u64>> = IrqLock::new(Vec::new());
+    let start = time::now_ns() + 10 * MS;
+    let threads: Vec<_> = (0..12_u64)
+        .map(|i| {
+            let turn = i * 7 % 12;
+            go("sleeper", move || {
+                let _ = thread::WaitQueue::new()
+                    .wait(Wait { deadline: Some(start + turn * 3 * MS), interruptible: false });
+                let late = time::now_ns() < start + turn * 3 * MS;
+                ORDER.lock().push(if late { 99 } else { turn });
+            })
+        })
+        .collect::<Result<_, _>>()?;
+    threads.iter().for_each(|t| t.join());
+    let order = core::mem::take(&mut *ORDER.lock());
+    ensure(order == (0..12).collect::<Vec<_>>(), "they woke in another order, or early")
+}
+
+fn a_mutex_excludes() -> Result<(), Failure> {
+    let mutex = Arc::new(Mutex::new((0_u64, 0_u64)));
+    let threads: Vec<_> = (0..8)
+        .map(|_| {
+            let mutex = Arc::clone(&mutex);
+            go("locker", move || {
+                for i in 0..100 {
+                    let mut pair = mutex.lock();
+                    pair.0 += 1;
+                    if i % 10 == 0 {
+                        thread::yield_now(); // with the lock held
+                    }
+                    pair.1 += 1;
+                }
+            })
+        })
+        .collect::<Result<_, _>>()?;
+    threads.iter().for_each(|t| t.join());
+    let pair = *mutex.lock();
+    ensure(pair == (800, 800), "increments were lost")
+}
+
+fn wake_ups_and_time_outs_race() -> Result<(), Failure> {
+    static QUEUE: WaitQueue = WaitQueue::new();
+    static WOKEN: AtomicU32 = AtomicU32::new(0);
+    let threads: Vec<_> = (0..6_u64)
+        .map(|i| {
+            go("racer", move || {
+                let mut rng = Rng(i + 1);
+                for _ in 0..60 {
+                    let deadline = Some(time::now_ns() + rng.next() % (200_000));
+                    let woken = QUEUE.wait(Wait { deadline, interruptible: false });
+                    WOKEN.fetch_add(u32::from(woken == Woken::Woken), Ordering::Relaxed);
+                }
+            })
+        })
+        .collect::<Result<_, _>>()?;
+    let mut sent = 0;
+    while threads.iter().any(|t| !t.has_ended()) {
+        sent += u32::from(QUEUE.wake_one());
+        thread::sleep_ns(50_000);
+    }
+    threads.iter().for_each(|t| t.join());
+    ensure(WOKEN.load(Ordering::Relaxed) == sent, "a wake-up was lost, or counted twice")?;
+    ensure(!QUEUE.wake_one(), "somebody is still in the queue")
+}
+
+fn threads_until_memory_is_out() -> Result<(), Failure> {
+    static STOP: IrqLock<bool> = IrqLock::new(false);
+    static QUEUE: WaitQueue = WaitQueue::new();
+    let before = frames::stats().free;
+    let mut threads = Vec::new();
+    let error = loop {
+        let spawned = thread::spawn("many", Priority::Normal, || {
+            let _ = QUEUE.wait_while(&STOP, Wait::FOREVER, |stop| !*stop);
+        });
+        match spawned {
+            Ok(thread) => threads.push(thread),
+            Err(e) => break e,
+        }
+    };
+    *STOP.lock() = true;
+    thread::sleep_ns(MS);
+    QUEUE.wake_all();
+    threads.iter().for_each(|t| t.join());
+    drop(threads);
+    thread::sleep_ns(5 * MS);
+    ensure(error == SpawnError::NoMemory, "another error")?;
+    // What stays: page tables of the window, slabs kept, room for timers.
+    ensure(frames::stats().free + 256 >= before, "stacks were not given back")
+}
+
+fn random_bytes_differ() -> Result<(), Failure> {
+    let (mut a, mut b) = ([0; 32], [0; 32]);
+    entropy::fill(&mut a).map_err(|_| "not seeded")?;
+    entropy::fill(&mut b).map_err(|_| "not seeded")?;
+    ensure(a != b && a != [0; 32], "the same bytes twice")
+}
