@@ -53,6 +53,8 @@ const GUESS_HZ: u64 = 1_000_000_000;
 enum Reference {
     PmTimer(u16),
     Pit,
+    /// The local APIC's own timer, where its bus clock is known.
+    BusTimer,
 }
 
 /// A reading of both clocks at the same time.
@@ -67,6 +69,7 @@ impl Reference {
         match self {
             Self::PmTimer(_) => PM_TIMER_HZ,
             Self::Pit => PIT_HZ,
+            Self::BusTimer => VIRTUAL_BUS_HZ / lapic::DIVISOR,
         }
     }
 
@@ -84,6 +87,7 @@ impl Reference {
                 };
                 u32::from(!count)
             }
+            Self::BusTimer => lapic::timer_elapsed(),
         }
     }
 
@@ -91,12 +95,15 @@ impl Reference {
         match self {
             Self::PmTimer(_) => PM_TIMER_MASK,
             Self::Pit => 0xffff,
+            Self::BusTimer => u32::MAX,
         }
     }
 
-    /// Starts it.
-    fn start(self) {
-        if self == Self::Pit {
+    /// Starts it and takes the first reading.
+    fn start(self) -> Sample {
+        if self == Self::BusTimer {
+            lapic::timer_free_run();
+        } else if self == Self::Pit {
             let mut data = Port::<u8>::new(PIT_DATA);
             // SAFETY: as in `ticks`.
             unsafe {
@@ -105,6 +112,7 @@ impl Reference {
                 data.write(0);
             }
         }
+        self.sample()
     }
 
     /// Reads both clocks, thrice; of the three the reading that was disturbed least.
@@ -161,8 +169,7 @@ pub(super) fn begin() {
         Some(port) => Reference::PmTimer(port),
         None => Reference::Pit,
     };
-    reference.start();
-    FIRST.call_once(|| (reference, reference.sample()));
+    FIRST.call_once(|| (reference, reference.start()));
 }
 
 /// What CPUID says of the TSC.
@@ -185,9 +192,8 @@ fn bus_is_virtual() -> bool {
     cpu::has_hypervisor() && matches!(name.as_flattened(), b"TCGTCGTCGTCG" | b"KVMKVMKVM\0\0\0")
 }
 
-/// Ticks a second of the TSC, by the clock of known speed.
-fn measure_tsc() -> Option<u64> {
-    let &(reference, mut first) = FIRST.get()?;
+/// Ticks a second of the TSC, by `reference`, which was first read at `first`.
+fn measure_tsc(reference: Reference, mut first: Sample) -> Option<u64> {
     if !reference.counts() {
         return None;
     }
@@ -223,39 +229,23 @@ fn measure_timer(tsc_hz: u64) -> Option<u64> {
     u64::try_from(hz).ok().filter(|hz| *hz > 0)
 }
 
-/// Ticks a second of the TSC when nothing else is known but that the local APIC counts
-/// nanoseconds.
-fn measure_tsc_by_timer() -> u64 {
-    let _irq = IrqGuard::new();
-    let enough = (VIRTUAL_BUS_HZ / lapic::DIVISOR * WINDOW_US / 1_000_000) as u32;
-    lapic::timer_free_run();
-    let (first, begin) = (lapic::timer_elapsed(), tsc());
-    for _ in 0..100_000_000_u32 {
-        let (elapsed, now) = (lapic::timer_elapsed().wrapping_sub(first), tsc());
-        if elapsed >= enough {
-            lapic::timer_oneshot(0);
-            let ns = u128::from(elapsed) * u128::from(lapic::DIVISOR);
-            let hz = u128::from(now.wrapping_sub(begin)) * u128::from(VIRTUAL_BUS_HZ) / ns;
-            return u64::try_from(hz).unwrap_or(GUESS_HZ).max(1);
-        }
-    }
-    GUESS_HZ
-}
-
 /// Turns the boot CPU's local APIC on and finds out how fast TSC and timer count. Returns
 /// ticks a second of [`counter`].
 pub fn init(_info: &BootInfo) -> u64 {
     if !lapic::init() {
         log::error!("no memory to map the local APIC: no timer, no interrupts");
     }
-    let tsc_hz = match known_tsc_hz().or_else(measure_tsc) {
-        Some(hz) => hz,
-        None if bus_is_virtual() => measure_tsc_by_timer(),
-        None => {
-            log::warn!("nothing tells how fast the TSC counts; taking it for 1 GHz");
-            GUESS_HZ
-        }
+    let measured = || FIRST.get().and_then(|&(reference, first)| measure_tsc(reference, first));
+    let by_bus = || {
+        let bus = bus_is_virtual().then_some(Reference::BusTimer)?;
+        let hz = measure_tsc(bus, bus.start());
+        lapic::timer_oneshot(0);
+        hz
     };
+    let tsc_hz = known_tsc_hz().or_else(measured).or_else(by_bus).unwrap_or_else(|| {
+        log::warn!("nothing tells how fast the TSC counts; taking it for 1 GHz");
+        GUESS_HZ
+    });
     TSC_HZ.store(tsc_hz, Ordering::Relaxed);
     if cpu::has_tsc_deadline() {
         DEADLINES.store(true, Ordering::Relaxed);

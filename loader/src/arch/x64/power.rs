@@ -1,7 +1,5 @@
 //! How the machine is powered off, and how its end is told.
 
-use core::sync::atomic::{AtomicBool, Ordering};
-
 use driver_api::Mmio;
 use x86_64::instructions::port::Port;
 
@@ -19,8 +17,6 @@ const SLEEP_ENABLE: u8 = 1 << 5;
 
 /// The page of the sleep control register and its offset in it, mapped before it is needed.
 static SLEEP_REGISTER: spin::Once<(Mmio, usize)> = spin::Once::new();
-/// Whether [`DEBUG_EXIT_PORT`](end_record::DEBUG_EXIT_PORT) was announced.
-static DEBUG_EXIT: AtomicBool = AtomicBool::new(false);
 
 /// Maps what [`off`] will need: a panic may come with no memory left.
 pub(super) fn init() {
@@ -35,19 +31,28 @@ pub(super) fn init() {
     }
 }
 
-/// Lets [`off`] use QEMU's `isa-debug-exit`, which the command line announced.
-pub fn use_debug_exit() {
-    DEBUG_EXIT.store(true, Ordering::Relaxed);
-}
+/// How long a machine may take to go off after it was told to. QEMU's main loop does it while
+/// the CPU goes on.
+const PATIENCE_NS: u64 = 1_000_000_000;
 
 /// Powers the machine off. Returns if there is no way, or if none worked.
 pub fn off(_info: &BootInfo) {
-    if DEBUG_EXIT.load(Ordering::Relaxed) {
+    if tell() {
+        let until = crate::time::now_ns().saturating_add(PATIENCE_NS);
+        while crate::time::now_ns() < until {
+            super::cpu::relax();
+        }
+    }
+}
+
+/// Tells the machine to power itself off. `false`: there is no way.
+fn tell() -> bool {
+    if crate::end::options().poweroff_debug_exit {
         // SAFETY: the command line says that the port is this device, which ends QEMU.
         unsafe { Port::<u8>::new(end_record::DEBUG_EXIT_PORT).write(0) };
     }
     match platform::tables().sleep {
-        None => {}
+        None => return false,
         Some(Sleep::Pm1 { a, b }) => {
             for (port, kind) in [Some(a), b].into_iter().flatten() {
                 let value = u16::from(kind & 7) << PM1_TYPE_SHIFT | PM1_ENABLE;
@@ -68,6 +73,7 @@ pub fn off(_info: &BootInfo) {
             }
         }
     }
+    true
 }
 
 /// Writes to the channel on which the end of the VM is told (`osier.exit=debugcon`).

@@ -3,7 +3,7 @@
 use core::cell::UnsafeCell;
 
 use super::phys::{Low4G, PhysMemory};
-use super::{clock, cpu, paging, platform, pvh};
+use super::{clock, cpu, irq, paging, platform, pvh};
 use crate::bootinfo::{BootInfo, MAX_CMDLINE, Region, RegionKind};
 use crate::mm::{PhysAddr, PhysRange};
 
@@ -23,6 +23,7 @@ static CMDLINE: Cmdline = Cmdline(UnsafeCell::new([0; MAX_CMDLINE]));
 /// and of the kernel.
 pub(super) extern "C" fn start(start_info: u64, load_base: u64) -> ! {
     cpu::early_init();
+    irq::silence_legacy();
     paging::init();
     // SAFETY: the early tables are active, and `memory` does not outlive this function.
     let memory = unsafe { Low4G::new() };
