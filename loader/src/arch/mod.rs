@@ -48,6 +48,11 @@
 //!             zero_user(dst: usize, len: usize); read_user_u32 / write_user_u32 / compare_exchange_user_u32 (futex);
 //!             all by a fix-up table, all refuse addresses ≥ USER_END
 //!             Fault stands in the arch's own module: arch::Fault
+//! mod smp:    others() -> usize               how many CPUs the platform describes besides the one that booted
+//!             start(nth, cpu: &'static PerCpu, stack_top: usize, entry: extern "C" fn() -> !) -> driver_api::Result<()>
+//!                                             starts the nth of them, from the boot CPU, one at a time: it calls `entry` on that stack
+//!                                             with `cpu` installed, interrupts off; returns when it is about to
+//!             notify(&PerCpu)                 interrupts that CPU, so that it looks at need_resched() on the way out
 //! mod power:  off(&BootInfo) -> never returns if it works; exit_channel(bytes) (see crate::end)
 //! mod random: hardware() -> Option<u64>       RDRAND / RNDR
 //! mod entry (x64): stack_guard() -> VirtAddr   the page below the boot stack, not to be mapped; reclaimable() -> (VirtAddr, VirtAddr)

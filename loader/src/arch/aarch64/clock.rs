@@ -25,6 +25,7 @@ const DEFAULT_HZ: u64 = 62_500_000;
 static LINE: AtomicU32 = AtomicU32::new(DEFAULT_LINE);
 /// Counts per nanosecond, times 2^32.
 static COUNTS_PER_NS: AtomicU64 = AtomicU64::new(0);
+static HZ: AtomicU64 = AtomicU64::new(DEFAULT_HZ);
 static RTC: Once<Option<Mmio>> = Once::new();
 
 /// Finds the timer's interrupt and frequency. Returns Hz of [`counter`].
@@ -39,8 +40,14 @@ pub fn init(_info: &BootInfo) -> u64 {
     let hz = described.flatten().unwrap_or(mrs!("cntfrq_el0"));
     let hz = if hz == 0 || hz > u64::from(u32::MAX) { DEFAULT_HZ } else { hz };
     COUNTS_PER_NS.store((hz << 32) / 1_000_000_000, Ordering::Relaxed);
+    HZ.store(hz, Ordering::Relaxed);
     stop_oneshot();
     hz
+}
+
+/// Counts of [`counter`] a second.
+pub(super) fn hz() -> u64 {
+    HZ.load(Ordering::Relaxed)
 }
 
 /// The timer's INTID.

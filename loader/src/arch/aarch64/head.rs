@@ -12,12 +12,17 @@
 //! what is written with the caches off has to be invalidated from the caches afterwards.
 
 use core::arch::global_asm;
+use core::mem::offset_of;
 
+use super::smp::{START, Start};
 use super::tables::{self, BOOT_TABLES};
+use crate::mm::PhysAddr;
 
 unsafe extern "C" {
     /// The first byte of the image.
     fn _start();
+    /// Entry of the other CPUs.
+    fn aarch64_secondary_entry();
 }
 
 /// Virtual address that the image is relocated for: the relocate step adds it to this word.
@@ -93,6 +98,30 @@ entry:
     mov     x29, xzr
     mov     x30, xzr
     b       {rust}
+
+    // Another CPU, as PSCI starts it: MMU off, at EL2 or EL1.
+aarch64_secondary_entry:
+    adr     x20, _start
+    bl      to_el1
+    adrp    x3, {planned}
+    ldr     x21, [x3, :lo12:{planned}]
+    adrp    x0, {boot_tables}
+    add     x0, x0, :lo12:{boot_tables}
+    bl      mmu_on
+    adrp    x19, {start}
+    add     x19, x19, :lo12:{start}
+    ldr     x0, [x19, #{start_root}]
+    msr     ttbr1_el1, x0
+    isb
+    tlbi    vmalle1
+    dsb     nsh
+    isb
+    ldr     x1, [x19, #{start_stack}]
+    mov     sp, x1
+    ldr     x0, [x19, #{start_percpu}]
+    mov     x29, xzr
+    mov     x30, xzr
+    b       {secondary}
 
 // Leaves EL2 when that is where we are. Clobbers x0-x3.
 to_el1:
@@ -296,4 +325,15 @@ mmu_on:
     boot_stack = sym super::boot::BOOT_STACK,
     boot_stack_len = const super::boot::BOOT_STACK_LEN,
     rust = sym super::boot::rust_entry,
+    start = sym START,
+    start_root = const offset_of!(Start, root),
+    start_stack = const offset_of!(Start, stack_top),
+    start_percpu = const offset_of!(Start, percpu),
+    secondary = sym super::smp::secondary,
 );
+
+/// Where PSCI makes other CPUs start, the image lying at `load_base`.
+pub(super) fn secondary_entry(load_base: PhysAddr) -> PhysAddr {
+    let offset = aarch64_secondary_entry as *const () as usize - tables::image_virt();
+    PhysAddr(load_base.0 + offset as u64)
+}

@@ -1,19 +1,20 @@
 //! Interrupts: the GIC, versions 2 and 3 (Arm IHI 0048B, IHI 0069H).
 
 use core::arch::asm;
+use core::sync::atomic::Ordering;
 
 use driver_api::sync::IrqLock;
 use driver_api::{Error, IrqLine, Mmio, Result, Trigger};
 use spin::Once;
 
-use super::clock;
-use super::cpu::mrs;
 use super::platform::{self, GICS};
 use super::trap::TrapFrame;
+use super::{clock, percpu};
 use crate::bootinfo::BootInfo;
 use crate::mm::PhysRange;
-use crate::mm::kernel::map_fixed;
+use crate::mm::kernel::{map_fixed, registers};
 use crate::mm::table::Flags;
+use crate::percpu::PerCpu;
 
 /// Distributor registers (both versions).
 mod gicd {
@@ -25,6 +26,8 @@ mod gicd {
     pub const IPRIORITYR: usize = 0x400;
     pub const ITARGETSR: usize = 0x800;
     pub const ICFGR: usize = 0xc00;
+    /// Version 2: sends an SGI.
+    pub const SGIR: usize = 0xf00;
     /// Version 3, 64 bits each.
     pub const IROUTER: usize = 0x6000;
     /// CTLR, version 2 and 3: group 0 (v2: the only one we see) and group 1.
@@ -67,12 +70,14 @@ const PRIORITY: u8 = 0xa0;
 const PRIORITY_MASK: u32 = 0xf0;
 /// The first INTID that means "none" or is special.
 const SPECIAL: u32 = 1020;
+/// The SGI that makes a CPU look at what it has to do.
+const NOTIFY: u32 = 0;
 /// How often a register is asked before the controller counts as broken.
 const TRIES: u32 = 1_000_000;
 
 enum Version {
     V2 { cpu: Mmio },
-    V3 { redistributor: Mmio },
+    V3 { redistributors: PhysRange },
 }
 
 struct Controller {
@@ -99,15 +104,21 @@ pub fn init(_info: &BootInfo) {
         2 => start_v2(distributor, second),
         _ => start_v3(distributor, second),
     };
-    match result {
-        Ok(gic) => {
-            GIC.call_once(|| gic);
-            if let Err(error) = enable(IrqLine(clock::line()), Trigger::LevelHigh) {
-                log::error!("the timer has no interrupt: {error:?}");
-            }
-        }
-        Err(error) => log::error!("GICv{version} does not start: {error:?}"),
+    let result = result.map(|gic| GIC.call_once(|| gic)).and_then(|_| init_this_cpu());
+    if let Err(error) = result {
+        log::error!("GICv{version} does not start: {error:?}");
     }
+}
+
+/// Starts what the controller has for each CPU, and lets the timer and [`NOTIFY`] through.
+pub(super) fn init_this_cpu() -> Result<()> {
+    let gic = GIC.get().ok_or(Error::NoDevice)?;
+    match &gic.version {
+        Version::V2 { cpu } => init_cpu_v2(&gic.distributor, cpu),
+        Version::V3 { redistributors } => init_cpu_v3(*redistributors)?,
+    }
+    enable(IrqLine(NOTIFY), Trigger::Edge)?;
+    enable(IrqLine(clock::line()), Trigger::LevelHigh)
 }
 
 /// Maps device registers for ever.
@@ -115,21 +126,12 @@ pub(super) fn map(range: PhysRange) -> Result<Mmio> {
     let flags = Flags::WRITE.with(Flags::DEVICE);
     let base = map_fixed(range.start, range.len(), flags).map_err(|_| Error::NoMemory)?;
     let len = usize::try_from(range.len()).map_err(|_| Error::Invalid)?;
-    // SAFETY: mapped just now, uncached, for ever; device registers begin at multiples of 8.
-    Ok(unsafe { Mmio::new(base, len) })
+    Ok(registers(base.addr(), len))
 }
 
 /// Lines of a distributor: TYPER.ITLinesNumber counts them in steps of 32.
 fn lines(distributor: &Mmio) -> u32 {
     ((distributor.read32(gicd::TYPER) & 0x1f) + 1).saturating_mul(32).min(SPECIAL)
-}
-
-/// Masks all shared lines and puts them into group 1.
-fn quiet(distributor: &Mmio, lines: u32) {
-    for n in 1..(lines / 32) as usize {
-        distributor.write32(gicd::ICENABLER + n * 4, u32::MAX);
-        distributor.write32(gicd::IGROUPR + n * 4, u32::MAX);
-    }
 }
 
 fn start_v2(distributor: PhysRange, cpu: PhysRange) -> Result<Controller> {
@@ -140,10 +142,17 @@ fn start_v2(distributor: PhysRange, cpu: PhysRange) -> Result<Controller> {
         distributor.write32(gicd::ICENABLER + n * 4, u32::MAX);
     }
     distributor.write32(gicd::CTLR, gicd::ENABLE);
+    Ok(Controller { distributor, version: Version::V2 { cpu }, lines, config: IrqLock::new(()) })
+}
+
+fn init_cpu_v2(distributor: &Mmio, cpu: &Mmio) {
+    // The target registers of private lines read as the CPU that asks; as 0 where there is
+    // one CPU only.
+    let own = u32::from(distributor.read8(gicd::ITARGETSR)).max(1);
+    percpu::current().arch.gic_target.store(own, Ordering::Relaxed);
     distributor.write32(gicd::ICENABLER, u32::MAX);
     cpu.write32(gicc::PMR, PRIORITY_MASK);
     cpu.write32(gicc::CTLR, 1);
-    Ok(Controller { distributor, version: Version::V2 { cpu }, lines, config: IrqLock::new(()) })
 }
 
 fn start_v3(distributor: PhysRange, redistributors: PhysRange) -> Result<Controller> {
@@ -151,11 +160,19 @@ fn start_v3(distributor: PhysRange, redistributors: PhysRange) -> Result<Control
     let lines = lines(&distributor);
     distributor.write32(gicd::CTLR, 0);
     settle(|| distributor.read32(gicd::CTLR) & gicd::RWP == 0)?;
-    quiet(&distributor, lines);
+    for n in 1..(lines / 32) as usize {
+        distributor.write32(gicd::ICENABLER + n * 4, u32::MAX);
+        distributor.write32(gicd::IGROUPR + n * 4, u32::MAX);
+    }
     distributor.write32(gicd::CTLR, gicd::ARE | gicd::ENABLE);
     settle(|| distributor.read32(gicd::CTLR) & gicd::RWP == 0)?;
+    let version = Version::V3 { redistributors };
+    Ok(Controller { distributor, version, lines, config: IrqLock::new(()) })
+}
 
-    let redistributor = own_redistributor(redistributors)?;
+fn init_cpu_v3(redistributors: PhysRange) -> Result<()> {
+    let found = own_redistributor(redistributors)?;
+    let redistributor = percpu::current().arch.redistributor.call_once(|| found);
     let waker = redistributor.read32(gicr::WAKER);
     redistributor.write32(gicr::WAKER, waker & !gicr::PROCESSOR_SLEEP);
     settle(|| redistributor.read32(gicr::WAKER) & gicr::CHILDREN_ASLEEP == 0)?;
@@ -170,13 +187,12 @@ fn start_v3(distributor: PhysRange, redistributors: PhysRange) -> Result<Control
             tmp = out(reg) _, mask = in(reg) u64::from(PRIORITY_MASK), one = in(reg) 1_u64,
             options(nostack, preserves_flags));
     }
-    let version = Version::V3 { redistributor };
-    Ok(Controller { distributor, version, lines, config: IrqLock::new(()) })
+    Ok(())
 }
 
 /// The redistributor of the CPU that runs: the one with its affinity.
 fn own_redistributor(region: PhysRange) -> Result<Mmio> {
-    let mpidr = mrs!("mpidr_el1");
+    let mpidr = percpu::current().arch.mpidr.load(Ordering::Relaxed);
     let affinity = (mpidr & 0xff_ffff) | (mpidr >> 32 & 0xff) << 24;
     let mut at = region.start;
     while at.0.saturating_add(gicr::LEN) <= region.end.0 {
@@ -206,10 +222,10 @@ fn settle(ready: impl Fn() -> bool) -> Result<()> {
 
 impl Controller {
     /// The registers that configure `line`, and their offset: private lines of version 3 are
-    /// configured at the redistributor.
+    /// configured at this CPU's redistributor.
     fn registers(&self, line: u32) -> (&Mmio, usize) {
-        match &self.version {
-            Version::V3 { redistributor } if line < 32 => (redistributor, gicr::SGI),
+        match (&self.version, percpu::current().arch.redistributor.get()) {
+            (Version::V3 { .. }, Some(own)) if line < 32 => (own, gicr::SGI),
             _ => (&self.distributor, 0),
         }
     }
@@ -228,14 +244,14 @@ impl Controller {
         }
         registers.write8(base + gicd::IPRIORITYR + n, PRIORITY);
         if line >= 32 {
+            let own = &percpu::current().arch;
             match self.version {
-                // The CPU that asks: its bit is what ITARGETSR0 reads.
                 Version::V2 { .. } => {
-                    let own = self.distributor.read8(gicd::ITARGETSR);
-                    self.distributor.write8(gicd::ITARGETSR + n, if own == 0 { 1 } else { own });
+                    let target = own.gic_target.load(Ordering::Relaxed);
+                    self.distributor.write8(gicd::ITARGETSR + n, target as u8);
                 }
                 Version::V3 { .. } => {
-                    let affinity = mrs!("mpidr_el1") & 0xff_00ff_ffff;
+                    let affinity = own.mpidr.load(Ordering::Relaxed);
                     self.distributor.write64(gicd::IROUTER + n * 8, affinity);
                 }
             }
@@ -298,6 +314,36 @@ pub fn disable(line: IrqLine) {
     }
 }
 
+/// Raises [`NOTIFY`] on `cpu`.
+pub(super) fn send(cpu: &PerCpu) {
+    let Some(gic) = GIC.get() else { return };
+    match gic.version {
+        Version::V2 { .. } => {
+            let target = cpu.arch.gic_target.load(Ordering::Relaxed);
+            // SAFETY: a barrier: what the CPU is to see is written first.
+            unsafe { asm!("dsb ishst", options(nostack, preserves_flags)) };
+            gic.distributor.write32(gicd::SGIR, target << 16 | NOTIFY);
+        }
+        Version::V3 { .. } => {
+            let mpidr = cpu.arch.mpidr.load(Ordering::Relaxed);
+            let [aff0, aff1, aff2, _, aff3, ..] = mpidr.to_le_bytes().map(u64::from);
+            // ICC_SGI1R_EL1 (IHI 0069H 12.2.10): RangeSelector 47:44 and TargetList 15:0
+            // together name Aff0.
+            let value = aff3 << 48
+                | (aff0 >> 4) << 44
+                | aff2 << 32
+                | u64::from(NOTIFY) << 24
+                | aff1 << 16
+                | 1 << (aff0 & 15);
+            // SAFETY: raises an interrupt that every CPU handles.
+            unsafe {
+                asm!("dsb ishst", "msr S3_0_C12_C11_5, {}", "isb", in(reg) value,
+                    options(nostack, preserves_flags));
+            }
+        }
+    }
+}
+
 /// An interrupt, on the interrupt stack, interrupts masked.
 pub(super) extern "C" fn interrupt(_frame: &TrapFrame) {
     let Some(gic) = GIC.get() else { return };
@@ -307,11 +353,14 @@ pub(super) extern "C" fn interrupt(_frame: &TrapFrame) {
     if (SPECIAL..1024).contains(&id) {
         return;
     }
-    if id == clock::line() {
-        clock::stop_oneshot();
-        crate::time::timer_interrupt();
-    } else {
-        crate::irq::dispatch(IrqLine(id));
+    match id {
+        // What there is to do shows on the way out.
+        NOTIFY => {}
+        id if id == clock::line() => {
+            clock::stop_oneshot();
+            crate::time::timer_interrupt();
+        }
+        id => crate::irq::dispatch(IrqLine(id)),
     }
     gic.end(raw);
 }

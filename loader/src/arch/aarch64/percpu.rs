@@ -1,7 +1,10 @@
 //! This CPU's block, found through TPIDR_EL1.
 
 use core::arch::asm;
-use core::sync::atomic::{AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+
+use driver_api::Mmio;
+use spin::Once;
 
 use crate::percpu::PerCpu;
 
@@ -14,6 +17,12 @@ pub struct ArchPerCpu {
     pub overflow_stack_top: AtomicUsize,
     /// Top of the kernel stack of the thread that runs.
     pub kernel_stack_top: AtomicUsize,
+    /// Affinity of MPIDR_EL1.
+    pub mpidr: AtomicU64,
+    /// GICv2: this CPU's bit in the distributor's target registers.
+    pub gic_target: AtomicU32,
+    /// GICv3: its redistributor.
+    pub redistributor: Once<Mmio>,
 }
 
 impl ArchPerCpu {
@@ -24,6 +33,9 @@ impl ArchPerCpu {
             irq_stack_top: AtomicUsize::new(0),
             overflow_stack_top: AtomicUsize::new(0),
             kernel_stack_top: AtomicUsize::new(0),
+            mpidr: AtomicU64::new(0),
+            gic_target: AtomicU32::new(0),
+            redistributor: Once::new(),
         }
     }
 }
@@ -32,6 +44,7 @@ const _: () = assert!(core::mem::offset_of!(PerCpu, arch) == 0);
 
 /// Makes `cpu` the block of the CPU that calls.
 pub fn install(cpu: &'static PerCpu) {
+    cpu.arch.mpidr.store(super::cpu::id() as u64, Ordering::Relaxed);
     // SAFETY: TPIDR_EL1 is the kernel's alone, and a `PerCpu` is for ever.
     unsafe {
         asm!("msr tpidr_el1, {}", in(reg) core::ptr::from_ref(cpu),

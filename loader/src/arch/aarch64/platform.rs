@@ -53,6 +53,22 @@ pub(super) fn with_device<R>(
     result
 }
 
+/// Calls `each` with the affinity (MPIDR_EL1) of every CPU that PSCI may start.
+pub(super) fn each_cpu(each: &mut dyn FnMut(u64)) {
+    let Some(platform) = PLATFORM.get() else { return };
+    platform.tree.walk(&mut |path| {
+        let node = path.node();
+        let usable = path.depth() == 2
+            && path.is(&["cpus", "cpu"])
+            && node.is_enabled()
+            && node.text("enable-method").is_none_or(|method| method == b"psci");
+        if let Some(id) = node.number("reg").filter(|_| usable) {
+            each(id);
+        }
+        true
+    });
+}
+
 /// The `index`-th device that the device tree calls `compatible`: its registers, then its
 /// interrupts. Returns how many were put into `out`.
 pub fn find_device(compatible: &str, index: usize, out: &mut [Resource]) -> Option<usize> {

@@ -3,7 +3,10 @@
 use core::arch::asm;
 use core::sync::atomic::{AtomicU8, Ordering};
 
+use driver_api::{Error, Result};
+
 use crate::bootinfo::BootInfo;
+use crate::mm::PhysAddr;
 
 /// How PSCI is called, from the device tree's `/psci/method`.
 static CONDUIT: AtomicU8 = AtomicU8::new(NONE);
@@ -40,6 +43,23 @@ pub(super) fn psci(function: u64, args: [u64; 3]) -> Option<i64> {
         }
     }
     Some(result as i64)
+}
+
+/// CPU_ON with 64-bit arguments (DEN0022 5.1.4).
+const CPU_ON: u64 = 0xc400_0003;
+/// Its answers (DEN0022 5.2.2).
+const SUCCESS: i64 = 0;
+const INVALID_PARAMETERS: i64 = -2;
+const ALREADY_ON: i64 = -4;
+
+/// Starts the CPU with affinity `id` at the physical address `entry`.
+pub(super) fn cpu_on(id: u64, entry: PhysAddr) -> Result<()> {
+    match psci(CPU_ON, [id, entry.0, 0]).map(|answer| i64::from(answer as i32)) {
+        None | Some(INVALID_PARAMETERS) => Err(Error::NoDevice),
+        Some(SUCCESS) => Ok(()),
+        Some(ALREADY_ON) => Err(Error::Busy),
+        Some(_) => Err(Error::Io),
+    }
 }
 
 /// Powers the machine off. Returns when it cannot.
