@@ -110,13 +110,11 @@ impl RunQemu {
                 extra: &self.qemu_args,
             },
         )?;
-        let line = shell_line(&prepared.program, &prepared.args);
+        let args = image.for_copying(&prepared);
+        let line = shell_line(&prepared.program, &args);
         if self.dry_run {
             if cx.json {
-                println!(
-                    "{}",
-                    json!({"format": 1, "program": prepared.program, "args": prepared.args})
-                );
+                println!("{}", json!({"format": 1, "program": prepared.program, "args": args}));
             } else {
                 println!("{line}");
             }

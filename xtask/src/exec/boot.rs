@@ -21,8 +21,10 @@ pub struct Bootable {
     pub arch: Arch,
     /// The QEMU binary.
     pub qemu: String,
-    /// `loader.elf` as it was built, where a debugger of a later run finds it too.
+    /// `loader.elf` where the build put it.
     pub loader_elf: Utf8PathBuf,
+    /// `loader.img` where the build put it.
+    loader_img: Utf8PathBuf,
     /// Holds the links.
     links: RunDir,
     image: Utf8PathBuf,
@@ -115,6 +117,7 @@ impl Bootable {
             arch,
             qemu: config.qemu.clone(),
             loader_elf: image.loader_elf.clone(),
+            loader_img: image.loader_img.clone(),
             image: link(&image.loader_img, "loader.img")?,
             kernel: link(&image.loader_elf, "loader.elf")?,
             apps: apps.collect::<anyhow::Result<_>>()?,
@@ -169,6 +172,17 @@ impl Bootable {
             extra: options.extra,
         })?;
         Ok(Prepared { program: self.qemu.clone(), args, end_file, qmp, dir })
+    }
+
+    /// QEMU's command line for a person to copy: it names the artifacts themselves instead
+    /// of links that go with this process, and shows the end record on stderr.
+    #[must_use]
+    pub fn for_copying(&self, prepared: &Prepared) -> Vec<String> {
+        let copy = |arg: &String| {
+            arg.replace(prepared.end_file.as_str(), "/dev/stderr")
+                .replace(self.image.as_str(), self.loader_img.as_str())
+        };
+        prepared.args.iter().map(copy).collect()
     }
 
     /// An annotator for its console: addresses of its kernel and of its apps.
