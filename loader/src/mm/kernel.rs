@@ -204,35 +204,21 @@ fn zone_words(span: &PhysRange) -> usize {
 type Building = PageTable<arch::paging::Format, EarlyTables>;
 
 /// The direct map: all RAM and what was loaded into it, large pages where they fit.
+// Not inlined, nor are its sets of ranges kept: the boot stack is small.
+#[inline(never)]
 fn map_ram(table: &mut Building, ram: &RangeSet, info: &BootInfo) -> Result<(), MapError> {
-    let mut writable = ram.clone();
-    let mut shown = ram.clone();
-    for r in reserved(info) {
-        // A loader may have reported its own ranges as reserved: show them all the same.
-        let page = PAGE_SIZE as u64;
-        let whole = PhysRange::new(
-            PhysAddr(r.start.0 / page * page),
-            PhysAddr(r.end.0.div_ceil(page) * page),
-        );
-        if r.start.0 != 0 {
-            shown.add(whole);
-            writable.add(whole);
-        }
-    }
-    let mut fixed = RangeSet::new();
-    for r in read_only(info) {
-        fixed.add(PhysRange::new(
-            PhysAddr(r.start.0 / PAGE_SIZE as u64 * PAGE_SIZE as u64),
-            PhysAddr(r.end.0.div_ceil(PAGE_SIZE as u64) * PAGE_SIZE as u64),
-        ));
-        writable.remove(r);
-    }
     let mut map = |r: &PhysRange, flags: Flags| {
         let va = VirtAddr(arch::DIRECT_MAP.wrapping_add(r.start.0 as usize));
         table.map(va, r.start, r.len() as usize, flags.with(Flags::GLOBAL))
     };
-    writable.ranges().iter().try_for_each(|r| map(r, Flags::WRITE))?;
-    fixed.ranges().iter().try_for_each(|r| map(r, Flags::NONE))
+    // A loader may have reported its own ranges as reserved: they are shown all the same.
+    let mut fixed = RangeSet::<8>::new();
+    read_only(info).into_iter().for_each(|r| fixed.add_touched(r));
+    fixed.ranges().iter().try_for_each(|r| map(r, Flags::NONE))?;
+    let mut writable = ram.clone();
+    writable.add_touched(image::loaded(info.load_base));
+    fixed.ranges().iter().for_each(|r| writable.remove(*r));
+    writable.ranges().iter().try_for_each(|r| map(r, Flags::WRITE))
 }
 
 /// The image at the addresses it was relocated for.

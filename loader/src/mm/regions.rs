@@ -4,20 +4,21 @@ use super::{PAGE_SIZE, PhysAddr, PhysRange};
 use crate::bootinfo::{MAX_REGIONS, MemoryMap, RegionKind};
 
 /// Each reserved range can cut one more usable range in two.
-const CAPACITY: usize = 2 * MAX_REGIONS + 8;
+const CAPACITY: usize = MAX_REGIONS + 16;
 
-/// Disjoint, sorted, page-aligned ranges.
+/// Disjoint, sorted, page-aligned ranges, at most `N`. Changed in place: it is used on the
+/// boot stack.
 #[derive(Clone)]
-pub struct RangeSet {
-    ranges: [PhysRange; CAPACITY],
+pub struct RangeSet<const N: usize = CAPACITY> {
+    ranges: [PhysRange; N],
     len: usize,
 }
 
-impl RangeSet {
+impl<const N: usize> RangeSet<N> {
     /// No ranges.
     #[must_use]
     pub const fn new() -> Self {
-        Self { ranges: [PhysRange::EMPTY; CAPACITY], len: 0 }
+        Self { ranges: [PhysRange::EMPTY; N], len: 0 }
     }
 
     /// The ranges, by address.
@@ -37,25 +38,29 @@ impl RangeSet {
         if new.is_empty() {
             return;
         }
-        let mut kept = Self::new();
-        let mut placed = false;
-        for &r in self.ranges() {
-            if r.end < new.start {
-                kept.append(r);
-            } else if new.end < r.start {
-                if !placed {
-                    kept.append(new);
-                    placed = true;
-                }
-                kept.append(r);
-            } else {
-                new = PhysRange::new(r.start.min(new.start), r.end.max(new.end));
-            }
+        // Those at `first .. first + united` become part of the new one.
+        let first = self.ranges().partition_point(|r| r.end < new.start);
+        let mut united = 0;
+        while let Some(r) = self.ranges().get(first + united).filter(|r| r.start <= new.end) {
+            new = PhysRange::new(r.start.min(new.start), r.end.max(new.end));
+            united += 1;
         }
-        if !placed {
-            kept.append(new);
+        if united == 0 {
+            self.insert(first, new);
+            return;
         }
-        *self = kept;
+        if let Some(slot) = self.ranges.get_mut(first) {
+            *slot = new;
+        }
+        self.ranges.copy_within((first + united).min(self.len)..self.len, first + 1);
+        self.len -= united - 1;
+    }
+
+    /// Adds every page that `range` touches.
+    pub fn add_touched(&mut self, range: PhysRange) {
+        if !range.is_empty() {
+            self.add(touched(range));
+        }
     }
 
     /// Takes out every page that `range` touches. When a cut needs more room than there
@@ -64,22 +69,35 @@ impl RangeSet {
         if range.is_empty() {
             return;
         }
-        let page = PAGE_SIZE as u64;
-        let start = PhysAddr(range.start.0 / page * page);
-        let end = PhysAddr(range.end.0.div_ceil(page).saturating_mul(page));
-        let mut kept = Self::new();
-        for &r in self.ranges() {
-            kept.append(PhysRange::new(r.start, r.end.min(start)));
-            kept.append(PhysRange::new(r.start.max(end), r.end));
+        let cut = touched(range);
+        let mut at = self.ranges().partition_point(|r| r.end <= cut.start);
+        while let Some(&r) = self.ranges().get(at).filter(|r| r.start < cut.end) {
+            let below = PhysRange::new(r.start, r.end.min(cut.start));
+            let above = PhysRange::new(r.start.max(cut.end), r.end);
+            let keep = if below.is_empty() { above } else { below };
+            if keep.is_empty() {
+                self.ranges.copy_within(at + 1..self.len, at);
+                self.len -= 1;
+                continue;
+            }
+            if let Some(slot) = self.ranges.get_mut(at) {
+                *slot = keep;
+            }
+            at += 1;
+            if !below.is_empty() && !above.is_empty() {
+                self.insert(at, above);
+                at += 1;
+            }
         }
-        *self = kept;
     }
 
-    fn append(&mut self, range: PhysRange) {
-        if !range.is_empty()
-            && let Some(slot) = self.ranges.get_mut(self.len)
-        {
-            *slot = range;
+    /// Puts `range` at `at`, if there is room.
+    fn insert(&mut self, at: usize, range: PhysRange) {
+        if self.len < N {
+            self.ranges.copy_within(at..self.len, at + 1);
+            if let Some(slot) = self.ranges.get_mut(at) {
+                *slot = range;
+            }
             self.len += 1;
         }
     }
@@ -91,10 +109,19 @@ impl RangeSet {
     }
 }
 
-impl Default for RangeSet {
+impl<const N: usize> Default for RangeSet<N> {
     fn default() -> Self {
         Self::new()
     }
+}
+
+/// `range` with the rest of its first and last page.
+fn touched(range: PhysRange) -> PhysRange {
+    let page = PAGE_SIZE as u64;
+    PhysRange::new(
+        PhysAddr(range.start.0 / page * page),
+        PhysAddr(range.end.0.div_ceil(page).saturating_mul(page)),
+    )
 }
 
 /// All RAM that the boot protocol reports as usable; reservations win.
@@ -160,13 +187,13 @@ mod tests {
         PhysRange::new(PhysAddr(start), PhysAddr(end))
     }
 
-    fn pages(set: &RangeSet) -> BTreeSet<u64> {
+    fn pages<const N: usize>(set: &RangeSet<N>) -> BTreeSet<u64> {
         set.ranges().iter().flat_map(|r| (r.start.0..r.end.0).step_by(PAGE_SIZE)).collect()
     }
 
     #[test]
     fn only_whole_pages_are_usable_and_touched_ones_are_reserved() {
-        let mut set = RangeSet::new();
+        let mut set = RangeSet::<8>::new();
         set.add(range(0x1001, 0x5fff));
         assert_eq!(set.ranges(), [range(0x2000, 0x5000)]);
         set.remove(range(0x3fff, 0x4001));
@@ -210,10 +237,23 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_full_set_loses_memory_but_never_a_reservation() {
+        let mut set = RangeSet::<2>::new();
+        set.add(range(0, 0x9000));
+        set.remove(range(0x1000, 0x2000));
+        set.remove(range(0x3000, 0x4000));
+        assert_eq!(set.ranges(), [range(0, 0x1000), range(0x2000, 0x3000)]);
+        set.add(range(0x6000, 0x7000));
+        assert_eq!(set.ranges().len(), 2);
+        set.add(range(0x1000, 0x2000));
+        assert_eq!(set.ranges(), [range(0, 0x3000)]);
+    }
+
     proptest! {
         #[test]
         fn the_set_is_a_set(ops in proptest::collection::vec((any::<bool>(), 0..200_u64, 0..40_u64), 1..60)) {
-            let mut set = RangeSet::new();
+            let mut set = RangeSet::<100>::new();
             let mut model = BTreeSet::new();
             for (add, start, len) in ops {
                 let (s, e) = (start * 0x1000, (start + len) * 0x1000);
