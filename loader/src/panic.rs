@@ -58,11 +58,11 @@ pub fn backtrace(fp: usize, number: usize) {
     });
 }
 
-/// The stack that `address` is in: the current thread's, else (boot and interrupt stacks)
-/// the kernel's data, which is mapped throughout.
+/// The stack that `address` is in: the current thread's, another guarded one (interrupts on
+/// aarch64), else (boot and interrupt stacks) the kernel's data, which is mapped throughout.
 fn stack_around(address: usize) -> core::ops::Range<usize> {
     let own = thread::try_current().and_then(|t| t.stack()).filter(|s| s.contains(&address));
-    own.unwrap_or_else(|| {
+    own.or_else(|| mm::stack::around(address)).unwrap_or_else(|| {
         let s = mm::image::segments();
         s.rodata_end..s.end
     })

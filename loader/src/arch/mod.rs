@@ -17,6 +17,7 @@
 //!
 //! mod cpu:    id() -> usize; relax(); enable_interrupts(); wait_for_interrupt()  (enables interrupts and waits, atomically;
 //!             returns with them on); halt() -> !; set_thread_pointer…(see context)
+//!             hwcap() -> u64                  AT_HWCAP as Linux has it
 //!             init_boot_cpu(&BootInfo)        GDT/TSS/IDT or vectors, per-CPU base, SMEP/SMAP/UMIP or PAN
 //! mod percpu: current() -> &'static PerCpu    generic struct crate::percpu::PerCpu, found through GS / TPIDR_EL1
 //!             install(&'static PerCpu)        makes it this CPU's

@@ -5,7 +5,7 @@ use core::sync::atomic::AtomicUsize;
 
 use driver_api::sync::IrqLock;
 
-use super::layout::{MAX_STACKS, STACK_SIZE, STACK_SLOT, STACKS};
+use super::layout::{MAX_STACKS, STACK_SIZE, STACK_SLOT, STACKS, STACKS_END};
 use super::table::Flags;
 use super::{PAGE_SIZE, PhysAddr, VirtAddr, frames, kernel};
 use crate::arch;
@@ -79,6 +79,14 @@ impl KernelStack {
     pub const fn top(&self) -> usize {
         self.range().end
     }
+}
+
+/// The slot's stack that `address` is in, whether a thread or interrupts run on it.
+#[must_use]
+pub fn around(address: usize) -> Option<Range<usize>> {
+    let start = address - address.checked_sub(STACKS)? % STACK_SLOT;
+    let stack = start..start + STACK_SIZE;
+    (address < STACKS_END && stack.contains(&address)).then_some(stack)
 }
 
 /// Leaves the running thread, whose stack pointer goes to `save`, for the one whose stack

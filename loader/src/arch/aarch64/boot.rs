@@ -11,8 +11,6 @@ use crate::percpu::BOOT_CPU;
 
 /// Length of the stack that the kernel boots on.
 pub const BOOT_STACK_LEN: usize = 32 << 10;
-/// Length of the boot CPU's interrupt stack.
-const IRQ_STACK_LEN: usize = 16 << 10;
 /// Length of the stack that a stack overflow is reported on: enough for a panic.
 const OVERFLOW_STACK_LEN: usize = 8 << 10;
 /// Longest device tree (booting.rst).
@@ -37,7 +35,6 @@ impl<const LEN: usize> Stack<LEN> {
 
 /// The stack that the kernel boots on.
 pub static BOOT_STACK: Stack<BOOT_STACK_LEN> = Stack::new();
-static IRQ_STACK: Stack<IRQ_STACK_LEN> = Stack::new();
 static OVERFLOW_STACK: Stack<OVERFLOW_STACK_LEN> = Stack::new();
 
 /// The command line outlives the boot tables, which the device tree is read through.
@@ -52,9 +49,7 @@ static CMDLINE: Cmdline = Cmdline(UnsafeCell::new([0; MAX_CMDLINE]));
 /// the device tree is, `load_base` where the image is.
 pub(super) extern "C" fn rust_entry(dtb: u64, load_base: u64) -> ! {
     percpu::install(&BOOT_CPU);
-    let stacks = &BOOT_CPU.arch;
-    stacks.irq_stack_top.store(IRQ_STACK.top(), Ordering::Relaxed);
-    stacks.overflow_stack_top.store(OVERFLOW_STACK.top(), Ordering::Relaxed);
+    BOOT_CPU.arch.overflow_stack_top.store(OVERFLOW_STACK.top(), Ordering::Relaxed);
     // Without a device tree there is neither memory nor a console to say so on.
     let Some((tree, range)) = device_tree(dtb, load_base) else { super::cpu::halt() };
     let info = boot_info(&tree, range, load_base);

@@ -66,7 +66,8 @@ pub fn counter() -> u64 {
 /// Raises the timer interrupt on this CPU `delta_ns` from now, once; replaces an earlier
 /// request.
 pub fn set_oneshot(delta_ns: u64) {
-    let counts = u128::from(delta_ns) * u128::from(COUNTS_PER_NS.load(Ordering::Relaxed)) >> 32;
+    let per_ns = COUNTS_PER_NS.load(Ordering::Relaxed);
+    let counts = (u128::from(delta_ns) * u128::from(per_ns)) >> 32;
     let at = counter().saturating_add(counts as u64);
     // SAFETY: the timer's registers; its interrupt is handled once it is unmasked.
     unsafe {

@@ -3,6 +3,7 @@
 use core::arch::asm;
 use core::sync::atomic::{AtomicBool, Ordering};
 
+use super::hwcap::{self, IdRegisters};
 use crate::bootinfo::BootInfo;
 
 /// Reads a system register.
@@ -58,6 +59,16 @@ pub fn halt() -> ! {
         // SAFETY: masks everything and waits.
         unsafe { asm!("msr daifset, #0xf", "wfi", options(nomem, nostack)) };
     }
+}
+
+/// What `AT_HWCAP` tells programs.
+#[must_use]
+pub fn hwcap() -> u64 {
+    hwcap::hwcap(&IdRegisters {
+        isar0: mrs!("id_aa64isar0_el1"),
+        isar1: mrs!("id_aa64isar1_el1"),
+        pfr0: mrs!("id_aa64pfr0_el1"),
+    })
 }
 
 /// Whether PSTATE.PAN exists.

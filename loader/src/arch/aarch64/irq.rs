@@ -13,6 +13,7 @@ use super::{clock, percpu};
 use crate::bootinfo::BootInfo;
 use crate::mm::PhysRange;
 use crate::mm::kernel::{map_fixed, registers};
+use crate::mm::stack::KernelStack;
 use crate::mm::table::Flags;
 use crate::percpu::PerCpu;
 
@@ -93,6 +94,13 @@ static GIC: Once<Controller> = Once::new();
 
 /// Finds and starts the controller, and the timer's line.
 pub fn init(_info: &BootInfo) {
+    // With guard pages: memory management is up, and interrupts are still off.
+    let Some(stack) = KernelStack::new() else {
+        log::error!("no memory for the interrupt stack");
+        return;
+    };
+    percpu::current().arch.irq_stack_top.store(stack.top(), Ordering::Relaxed);
+    core::mem::forget(stack);
     let found = GICS.iter().find_map(|&(name, version)| {
         platform::with_device(name, 0, |path, _| (version, [path.reg(0), path.reg(1)]))
     });

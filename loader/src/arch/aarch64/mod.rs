@@ -6,6 +6,7 @@
 //! each, 4 KiB granule. References to the "Arm ARM" are to DDI 0487J.
 
 mod esr;
+mod hwcap;
 mod pte;
 
 #[cfg(target_os = "none")]

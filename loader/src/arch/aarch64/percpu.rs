@@ -40,6 +40,12 @@ impl ArchPerCpu {
     }
 }
 
+impl Default for ArchPerCpu {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 const _: () = assert!(core::mem::offset_of!(PerCpu, arch) == 0);
 
 /// Makes `cpu` the block of the CPU that calls.
