@@ -10,10 +10,12 @@ mod debug;
 mod dynamic;
 pub mod elf;
 mod lld;
+mod names;
 pub mod patch;
 mod program;
 mod relocate;
 pub mod relocs;
+mod size;
 mod strip;
 mod syscalls;
 
@@ -21,6 +23,7 @@ pub use check::{CheckError, CheckPlan, Finding, check};
 pub use lld::{LinkInputs, lld_args};
 pub use program::strip_program;
 pub use relocate::{RelocateError, RelocatePlan, Relocated, relocate};
+pub use size::{OwnerSize, SectionSize, SizeDelta, SizeTable, size_table};
 pub use strip::{strip, strip_sections};
 pub use syscalls::{SyscallTableError, syscall_object, syscalls_defined};
 

@@ -1,9 +1,9 @@
 //! Which crates registered a driver, told from the symbols in the list that the linker
 //! gathered (`linkme`): one symbol an entry, and its crate is the first part of its name.
 
+use super::super::names::crate_of;
 use super::Finding;
 use super::view::FileView;
-use addr2line::{demangle, gimli};
 use std::collections::BTreeSet;
 
 /// The section with the entries of `driver_api::DRIVERS`.
@@ -43,26 +43,4 @@ fn registered(file: &FileView<'_>) -> Result<BTreeSet<String>, String> {
         return Err(format!("its symbols cover {covered} of {length} bytes"));
     }
     Ok(crates)
-}
-
-/// The crate that a mangled Rust symbol belongs to.
-fn crate_of(mangled: &str) -> Option<String> {
-    let name = demangle(mangled, gimli::DW_LANG_Rust)?;
-    // `ns16550[5635…]::DRIVER`, or without the disambiguator, also within `<…>`.
-    let end = name.find(|c: char| !c.is_alphanumeric() && c != '_' && c != '<')?;
-    name.get(..end).map(|n| n.trim_start_matches('<').to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_crate_of_a_symbol() {
-        let v0 = "_RNvCs7oSTxnknZZm_6kernel2DA";
-        assert_eq!(crate_of(v0).as_deref(), Some("kernel"));
-        let legacy = "_ZN10virtio_blk6DRIVER17h0123456789abcdefE";
-        assert_eq!(crate_of(legacy).as_deref(), Some("virtio_blk"));
-        assert_eq!(crate_of("memcpy"), None);
-    }
 }

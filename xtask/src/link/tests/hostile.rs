@@ -1,7 +1,7 @@
 //! Every step on damaged files: an error or a result, never a panic or a hang.
 
 use super::{both, check_plan};
-use crate::link::{RelocatePlan, check, relocate, strip};
+use crate::link::{RelocatePlan, check, relocate, size_table, strip};
 use crate::pack::loader_img;
 use proptest::prelude::*;
 
@@ -10,6 +10,7 @@ fn all_steps(linked: &[u8], plan: &RelocatePlan) -> bool {
     let Ok(done) = relocate(linked, plan) else { return false };
     let _ = check(linked, &done.elf, &check_plan(*plan));
     let _ = strip(&done.elf);
+    let _ = size_table(&done.elf, &["ns16550"]);
     let _ = loader_img(&done.elf, b"bootfs", "init");
     true
 }

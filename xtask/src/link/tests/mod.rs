@@ -3,6 +3,7 @@
 mod check;
 mod hostile;
 mod relocate;
+mod size;
 
 use super::elf::testing::Sample;
 use super::{CheckPlan, RelocatePlan};
