@@ -169,10 +169,13 @@ fn carry_out(
     exec::setup::ensure(cx, &needs.into_iter().collect::<Vec<_>>())?;
     let command: Vec<String> = std::env::args().skip(1).collect();
     let command = format!("cargo xtask {}", command.join(" "));
+    exec::build_dir::prepare(&cx.layout, &cx.root)?;
     let _lock = exec::lock::acquire(&cx.layout.lock(), &command, |holder| {
         eprintln!("waiting for the build directory {}, held by {holder}", cx.layout.root());
     })?;
-    let tools = Tools::find(&cx.env)?;
+    let mut tools = Tools::find(&cx.env)?;
+    let (home, overridden) = exec::cargo_home::prepare(&tools.user_cargo_home, &cx.layout)?;
+    tools.cargo_home = home;
     let (env, stripped) = exec::env::sanitise(&cx.env);
     let options = Options {
         jobs: jobs(cx, workspace, flags)?.get(),
@@ -198,7 +201,7 @@ fn carry_out(
         plan: plan.hash.to_string(),
         steps: plan.steps.len(),
         stripped,
-        overridden: Vec::new(),
+        overridden,
     });
     let engine = Engine {
         layout: &cx.layout,

@@ -3,6 +3,7 @@
 //! [`load`] reads every file that users write, of all repositories, and makes one
 //! [`Workspace`] of them. Nothing else in xtask parses TOML.
 
+pub mod cargo_user;
 pub mod decode;
 pub mod diag;
 mod loader;

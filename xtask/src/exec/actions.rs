@@ -137,8 +137,10 @@ fn compile_apps(engine: &Engine<'_>, io: &StepIo<'_>) -> Result<Vec<Rebuilt>> {
     let folder = engine.layout.target().join(format!("app-{arch}"));
     let names: Vec<&str> = apps.iter().map(|a| a.as_str()).collect();
     // The last that matches wins, and the build directory may lie in the repository.
-    let remap: [(Utf8PathBuf, &str); 4] = [
+    let remap: [(Utf8PathBuf, &str); 5] = [
         (engine.tools.cargo_home.clone(), "/cargo"),
+        // Links are followed by whoever looks hard enough.
+        (engine.tools.user_cargo_home.clone(), "/cargo"),
         (engine.tools.toolchain.sysroot.clone(), "/toolchain"),
         (root.clone(), "/source"),
         (engine.layout.root().to_owned(), "/build"),
@@ -196,6 +198,9 @@ fn relocate(io: &StepIo<'_>, plan: &Relocate) -> Result<()> {
         machine: plan.elf_machine,
     };
     let moved = link::relocate(&pie, &planned)?;
+    // Before anything is written: a kernel that fails the check never gets its name.
+    let drivers: Vec<&str> = plan.drivers.iter().map(|d| d.as_str()).collect();
+    link::check(&pie, &moved.elf, &link::CheckPlan { relocate: planned, drivers: &drivers })?;
     let drivers: Vec<&str> = plan.drivers.iter().map(|d| d.as_str()).collect();
     link::check(&pie, &moved.elf, &link::CheckPlan { relocate: planned, drivers: &drivers })?;
     io.put(io.output_named("loader.elf")?, &moved.elf)?;

@@ -46,7 +46,8 @@ pub struct Artifact {
 #[must_use]
 pub fn command(call: &CargoCall, tools: &Tools, env: &Env, offline: bool) -> Command {
     let mut command = Command::new(&tools.toolchain.cargo);
-    command.args(&call.args).current_dir(&call.cwd).env_clear().envs(env);
+    command.args(&call.args).current_dir("/").env_clear().envs(env);
+    command.env("CARGO_HOME", &tools.cargo_home);
     command.env("RUSTC", &tools.toolchain.rustc).envs(&call.env).stdin(Stdio::null());
     if offline && !call.args.iter().any(|a| a == "--offline") {
         command.arg("--offline");
@@ -68,7 +69,7 @@ pub fn shown(call: &CargoCall) -> String {
     let env = call.env.iter().map(|(k, v)| format!("{k}={}", quote(v)));
     let args = call.args.iter().map(|a| quote(a));
     let words: Vec<String> = env.chain(["cargo".to_owned()]).chain(args).collect();
-    format!("cd {} && {}", quote(call.cwd.as_str()), words.join(" "))
+    format!("cd / && {}", words.join(" "))
 }
 
 /// Runs a compiling call. `progress` hears the package that cargo has begun to compile.
@@ -194,10 +195,9 @@ mod tests {
     #[test]
     fn the_line_that_is_shown_can_be_pasted() {
         let call = CargoCall {
-            cwd: "/a b".into(),
-            args: vec!["build".into(), "--config=x=\"y\"".into()],
+            args: vec!["build".into(), "--config=x=\"y z\"".into()],
             env: [("E".to_owned(), String::new())].into(),
         };
-        assert_eq!(shown(&call), "cd '/a b' && E='' cargo build '--config=x=\"y\"'");
+        assert_eq!(shown(&call), "cd / && E='' cargo build '--config=x=\"y z\"'");
     }
 }

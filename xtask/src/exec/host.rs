@@ -11,7 +11,9 @@ use camino::{Utf8Path, Utf8PathBuf};
 pub struct Tools {
     pub toolchain: Toolchain,
     pub rust_lld: Utf8PathBuf,
-    /// Cargo's home: registries and their caches.
+    /// The user's cargo home.
+    pub user_cargo_home: Utf8PathBuf,
+    /// The cargo home that the build sees: the user's, or a cut of it (`exec::cargo_home`).
     pub cargo_home: Utf8PathBuf,
 }
 
@@ -29,9 +31,11 @@ impl Tools {
         let lld = Need::Linker.look(&host, Some(&toolchain)).found;
         let home = env.get("HOME").map_or("/", String::as_str);
         let cargo_home = env.get("CARGO_HOME").map(Utf8PathBuf::from);
+        let cargo_home = cargo_home.unwrap_or_else(|| Utf8Path::new(home).join(".cargo"));
         Ok(Self {
             rust_lld: lld.ok_or_else(|| missing("rust-lld"))?.into(),
-            cargo_home: cargo_home.unwrap_or_else(|| Utf8Path::new(home).join(".cargo")),
+            user_cargo_home: cargo_home.clone(),
+            cargo_home,
             toolchain,
         })
     }

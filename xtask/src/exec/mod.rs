@@ -2,7 +2,9 @@
 
 pub mod actions;
 pub mod boot;
+pub mod build_dir;
 pub mod cargo;
+pub mod cargo_home;
 pub mod cold;
 pub mod console;
 pub mod engine;

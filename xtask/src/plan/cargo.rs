@@ -2,7 +2,8 @@
 //!
 //! Whatever decides bytes is said here in full, because a user's own cargo configuration
 //! applies to every key that is merely left out: every key of the profile, the rustflags
-//! (an empty list overrides; an unset variable does not), the wrappers.
+//! (an empty list overrides; an unset variable does not), the wrappers. Calls run from `/`,
+//! hence every path is absolute: cargo looks for configuration from its folder upwards.
 
 use super::KernelSpec;
 use super::final_crate::place;
@@ -14,7 +15,6 @@ use std::collections::BTreeMap;
 /// One call of cargo: arguments, and environment on top of the sanitised one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CargoCall {
-    pub cwd: Utf8PathBuf,
     pub args: Vec<String>,
     pub env: BTreeMap<String, String>,
 }
@@ -28,9 +28,9 @@ pub const fn cargo_profile(mode: Mode) -> &'static str {
     }
 }
 
-/// The call that compiles a kernel's static library in its final crate at `cwd`.
+/// The call that compiles a kernel's static library in its final crate at `folder`.
 #[must_use]
-pub fn kernel_call(spec: &KernelSpec, cwd: &Utf8Path, target_dir: &Utf8Path) -> CargoCall {
+pub fn kernel_call(spec: &KernelSpec, folder: &Utf8Path, target_dir: &Utf8Path) -> CargoCall {
     let mut args = vec![
         "build".to_owned(),
         // Without arch-independent std: the JSON target has no prebuilt libraries.
@@ -38,7 +38,8 @@ pub fn kernel_call(spec: &KernelSpec, cwd: &Utf8Path, target_dir: &Utf8Path) -> 
         "-Zbuild-std-features=compiler-builtins-mem".to_owned(),
         "-Zjson-target-spec".to_owned(),
         "-Ztrim-paths".to_owned(),
-        format!("--target={}", place(&spec.target.repo, &spec.target.path)),
+        format!("--target={}", folder.join(place(&spec.target.repo, &spec.target.path))),
+        format!("--manifest-path={}", folder.join("Cargo.toml")),
     ];
     let profile = cargo_profile(spec.mode);
     args.extend(profile_args(profile, &spec.settings));
@@ -47,18 +48,19 @@ pub fn kernel_call(spec: &KernelSpec, cwd: &Utf8Path, target_dir: &Utf8Path) -> 
     let mut env = common_env("");
     // The pinned toolchain is a stable one; only the kernel uses unstable features of it.
     env.insert("RUSTC_BOOTSTRAP".to_owned(), "1".to_owned());
-    CargoCall { cwd: cwd.to_owned(), args, env }
+    CargoCall { args, env }
 }
 
-/// The call that makes the seeded lock of the final crate at `cwd` fit its manifest: it adds
+/// The call that makes the seeded lock of the final crate at `folder` fit its manifest: it adds
 /// the generated package and drops what no dependency needs, and resolves nothing anew.
 #[must_use]
-pub fn lock_call(cwd: &Utf8Path) -> CargoCall {
-    let args = ["metadata", "--format-version=1", "--offline"].map(str::to_owned).to_vec();
-    CargoCall { cwd: cwd.to_owned(), args, env: common_env("") }
+pub fn lock_call(folder: &Utf8Path) -> CargoCall {
+    let manifest = format!("--manifest-path={}", folder.join("Cargo.toml"));
+    let args = vec!["metadata".to_owned(), "--format-version=1".to_owned(), manifest];
+    CargoCall { args, env: common_env("") }
 }
 
-/// The call that compiles the packages `apps` of the workspace at `cwd` for the triple
+/// The call that compiles the packages `apps` of the workspace at `folder` for the triple
 /// `target`, linked by rust-lld: no C compiler for either arch.
 ///
 /// `remap` are (folder, name) pairs: the folder's path is replaced in what rustc writes.
@@ -67,12 +69,13 @@ pub fn app_call(
     (mode, settings): (Mode, &ModeConfig),
     target: &str,
     apps: &[&str],
-    cwd: &Utf8Path,
+    folder: &Utf8Path,
     target_dir: &Utf8Path,
     remap: &[(Utf8PathBuf, &str)],
 ) -> CargoCall {
     let profile = cargo_profile(mode);
-    let mut args = vec!["build".to_owned(), format!("--target={target}")];
+    let manifest = format!("--manifest-path={}", folder.join("Cargo.toml"));
+    let mut args = vec!["build".to_owned(), format!("--target={target}"), manifest];
     args.extend(apps.iter().map(|app| format!("--package={app}")));
     args.extend(profile_args(profile, settings));
     args.extend(common_args(profile, target_dir));
@@ -86,7 +89,7 @@ pub fn app_call(
     let mut env = common_env(&flags.join("\x1f"));
     let linker = format!("CARGO_TARGET_{}_LINKER", target.to_uppercase().replace('-', "_"));
     env.insert(linker, "rust-lld".to_owned());
-    CargoCall { cwd: cwd.to_owned(), args, env }
+    CargoCall { args, env }
 }
 
 /// What every compiling call says.
