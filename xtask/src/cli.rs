@@ -84,6 +84,8 @@ pub enum Command {
     Check(crate::cmd::check::Check),
     Bench(crate::cmd::bench::Bench),
     Plan(crate::cmd::plan::Plan),
+    Profile(crate::cmd::profile::Profile),
+    Schema(crate::cmd::schema::Schema),
     Doctor(crate::cmd::doctor::Doctor),
 }
 
@@ -101,6 +103,8 @@ impl Command {
             Command::Check(check) => check.run(cx),
             Command::Bench(bench) => bench.run(cx),
             Command::Plan(plan) => plan.run(cx),
+            Command::Profile(profile) => profile.run(cx),
+            Command::Schema(schema) => schema.run(cx),
             Command::Doctor(doctor) => doctor.run(cx),
         }
     }

@@ -7,3 +7,5 @@ pub mod doctor;
 pub mod run;
 pub mod test;
 pub mod plan;
+pub mod profile;
+pub mod schema;

@@ -367,6 +367,29 @@ impl Cx<'_> {
     }
 }
 
+/// A default, stated as TOML, as JSON; `None` when it is no TOML value.
+#[must_use]
+pub fn to_json(toml: &str) -> Option<serde_json::Value> {
+    fn json(value: &DeValue<'_>) -> serde_json::Value {
+        match value {
+            DeValue::String(s) => s.as_ref().into(),
+            DeValue::Integer(n) => i64::from_str_radix(n.as_str(), n.radix()).ok().into(),
+            DeValue::Float(f) => f.as_str().parse::<f64>().ok().into(),
+            DeValue::Boolean(b) => (*b).into(),
+            DeValue::Datetime(d) => d.to_string().into(),
+            DeValue::Array(items) => items.iter().map(|i| json(i.get_ref())).collect(),
+            DeValue::Table(table) => {
+                let pair = |(k, v): (&Spanned<_>, &Spanned<DeValue<'_>>)| {
+                    let key: &std::borrow::Cow<'_, str> = k.get_ref();
+                    (key.to_string(), json(v.get_ref()))
+                };
+                serde_json::Value::Object(table.iter().map(pair).collect())
+            }
+        }
+    }
+    Some(json(DeValue::parse(toml).ok()?.get_ref()))
+}
+
 fn placeholder<T: Decode>(span: Span) -> Val<T> {
     Val { value: T::placeholder(), span: Some(span), bad: true }
 }

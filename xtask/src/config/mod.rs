@@ -6,11 +6,14 @@
 pub mod cargo_user;
 pub mod decode;
 pub mod diag;
+pub mod kinds;
 mod loader;
 pub mod raw;
+pub mod reference;
 pub mod repositories;
 mod resolve;
 pub mod resolved;
+pub mod schema;
 pub mod selector;
 pub mod shape;
 pub mod suggest;

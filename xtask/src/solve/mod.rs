@@ -13,8 +13,8 @@ mod select;
 #[cfg(test)]
 mod tests;
 
-pub use problem::{Problem, SolveError};
-pub use select::for_selection;
+pub use problem::{Problem, SolveError, link};
+pub use select::{SelectError, for_selection};
 
 use crate::config::resolved::{Driver, Origin};
 use crate::model::{Arch, Name};

@@ -111,12 +111,12 @@ impl Problem {
             Problem::Unmet { chain, reason, .. }
             | Problem::Ambiguous { chain, reason, .. }
             | Problem::Removed { chain, reason, .. } => {
-                let mut lines: Vec<String> = chain.iter().map(link).collect();
+                let mut lines: Vec<String> = chain.iter().map(|(n, r)| link(n, r)).collect();
                 lines.push(last_link(reason));
                 lines
             }
             Problem::Conflict { chain, other_chain, .. } => {
-                chain.iter().chain(other_chain).map(link).collect()
+                chain.iter().chain(other_chain).map(|(n, r)| link(n, r)).collect()
             }
         }
     }
@@ -153,7 +153,7 @@ impl Problem {
 
 /// A link of a chain in words.
 #[must_use]
-pub fn link((name, reason): &(Name, Reason)) -> String {
+pub fn link(name: &Name, reason: &Reason) -> String {
     match reason {
         Reason::Asked(ask) if ask.name == *name => {
             format!("`{name}` is asked for by {}", asker(ask))

@@ -142,7 +142,7 @@ fn the_chain_of_a_driver_begins_with_what_was_asked_for() {
     let graph = drivers(&["a: | b", "b: | | c d", "c: role", "d: | | | | aarch64"]);
     let request = SolveRequest { arch: Arch::X64, asks: asks("a"), minus: BTreeSet::new() };
     let solution = solve(&graph, &request).expect("it has a solution");
-    let links: Vec<String> = solution.chain(&name("c")).iter().map(problem::link).collect();
+    let links: Vec<String> = solution.chain(&name("c")).iter().map(|(n, r)| link(n, r)).collect();
     assert_eq!(
         links,
         [

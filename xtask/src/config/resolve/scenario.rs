@@ -225,6 +225,12 @@ impl One<'_, '_> {
         {
             self.loader.report(self.file, qmp, format!("the QMP command is no JSON: {e}"));
         }
+        if let Some(expect) = raw.expect.as_ref().filter(|e| !e.bad)
+            && let Err(e) = regex_lite::Regex::new(&expect.value)
+        {
+            let d = self.loader.report(self.file, expect, format!("no regular expression: {e}"));
+            d.helps.push("escape what is meant as it stands, as in `\\(`".to_owned());
+        }
         if first.is_none() || second.is_some() {
             let message =
                 if second.is_some() { "the step is several" } else { "the step is empty" };

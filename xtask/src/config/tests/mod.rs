@@ -2,6 +2,7 @@
 
 mod bad_inputs;
 mod layers;
+mod schemas;
 
 use super::tree::Memory;
 use super::*;
