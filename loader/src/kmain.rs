@@ -37,6 +37,7 @@ pub fn kmain(info: BootInfo) -> ! {
 
     // The boot stack has no guard page below it: the rest runs in a thread.
     let started = thread::spawn("init", Priority::Normal, move || {
+        crate::smp::start_others();
         registry::probe();
         bootchart(&options, "drivers");
         start(&options);

@@ -44,6 +44,8 @@ pub mod registry;
 #[cfg(all(target_os = "none", debug_assertions))]
 mod selftest;
 #[cfg(target_os = "none")]
+mod smp;
+#[cfg(target_os = "none")]
 pub mod trap;
 
 #[cfg(target_os = "none")]

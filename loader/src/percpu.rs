@@ -67,6 +67,19 @@ pub const MAX_CPUS: usize = 64;
 /// The blocks of the CPUs after the first, as they come up.
 static OTHERS: [spin::Once<&'static PerCpu>; MAX_CPUS - 1] = [const { spin::Once::new() }; MAX_CPUS - 1];
 
+/// The CPU of `cpu` is up: others may look at it from now on.
+pub(crate) fn register(cpu: &'static PerCpu) {
+    if let Some(slot) = OTHERS.iter().find(|o| !o.is_completed()) {
+        slot.call_once(|| cpu);
+    }
+}
+
+/// How many CPUs are up.
+#[must_use]
+pub fn count() -> usize {
+    all().count()
+}
+
 /// All CPUs that are up, by index.
 pub fn all() -> impl Iterator<Item = &'static PerCpu> {
     core::iter::once(&BOOT_CPU).chain(OTHERS.iter().map_while(|o| o.get().copied()))

@@ -56,8 +56,8 @@
 //!             notify(&PerCpu)                 interrupts that CPU, so that it looks at need_resched() on the way out
 //! mod power:  off(&BootInfo) -> never returns if it works; exit_channel(bytes) (see crate::end)
 //! mod random: hardware() -> Option<u64>       RDRAND / RNDR
-//! mod entry (x64): stack_guard() -> VirtAddr   the page below the boot stack, not to be mapped; reclaimable() -> (VirtAddr, VirtAddr)
-//!             the early page tables' pages, free once mm's own tables are active
+//! boot_stack_guard() -> Option<VirtAddr>      the page of the image below the boot stack, which mm leaves unmapped
+//! reclaimable() -> Range<usize>               pages of the image (virtual) that are free once mm's own tables are active
 //! mod backtrace: here() -> (pc, fp); walk(fp: usize, within: Range<usize>, each: &mut dyn FnMut(usize)): calls `each` with every
 //!             return address of the frame-pointer chain that stays inside the stack `within`, bounded, never faulting
 //! mod platform: find_device(compatible, index, out: &mut [Resource]) -> Option<usize>   (ACPI/convention on x64, DTB on aarch64)

@@ -185,6 +185,12 @@ pub fn init(info: &BootInfo) -> Result<(), InitError> {
     free.remove(PhysRange::new(home.start, table.memory().next));
 
     arch::paging::activate_kernel(root);
+    let s = image::segments();
+    let early = arch::reclaimable();
+    if s.rodata_end <= early.start && early.end <= s.end {
+        let start = PhysAddr(info.load_base.0 + (early.start - s.start) as u64);
+        free.add(PhysRange::with_len(start, early.len() as u64));
+    }
     *KERNEL.lock() = Some(PageTable::new(root, DirectTables));
     for (i, (span, bits)) in spans.iter().zip(bits).take(zones).enumerate() {
         // SAFETY: taken above for this zone alone, zeroed, mapped for ever.
@@ -224,12 +230,14 @@ fn map_ram(table: &mut Building, ram: &RangeSet, info: &BootInfo) -> Result<(), 
 /// The image at the addresses it was relocated for.
 fn map_image(table: &mut Building, info: &BootInfo) -> Result<(), MapError> {
     let s = image::segments();
+    let guard = arch::boot_stack_guard().map_or(s.end, |guard| guard.0);
     let parts = [
         (s.start, s.text_end, Flags::EXECUTE),
         (s.text_end, s.rodata_end, Flags::NONE),
-        (s.rodata_end, s.end, Flags::WRITE),
+        (s.rodata_end, guard, Flags::WRITE),
+        (guard + PAGE_SIZE, s.end, Flags::WRITE),
     ];
-    for (start, end, flags) in parts {
+    for (start, end, flags) in parts.into_iter().filter(|(start, end, _)| start < end) {
         let pa = PhysAddr(info.load_base.0 + (start - s.start) as u64);
         table.map(VirtAddr(start), pa, end - start, flags.with(Flags::GLOBAL))?;
     }

@@ -29,7 +29,9 @@ pub use sched::{
 #[cfg(target_os = "none")]
 pub use task::{Priority, SpawnError, Thread, spawn};
 #[cfg(target_os = "none")]
-pub(crate) use task::adopt_boot_thread;
+pub(crate) use sched::give_idle;
+#[cfg(target_os = "none")]
+pub(crate) use task::{adopt_boot_thread, make_idle};
 #[cfg(target_os = "none")]
 pub use user::UserContext;
 #[cfg(target_os = "none")]

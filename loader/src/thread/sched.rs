@@ -1,7 +1,7 @@
 //! The scheduler: who runs on a CPU, and the switch from one to the next.
 
 use alloc::sync::Arc;
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use driver_api::sync::{IrqGuard, IrqLock, interrupts_enabled};
 
@@ -22,10 +22,9 @@ struct Ready {
 }
 
 impl Ready {
-    fn push(&mut self, thread: Arc<Thread>) {
-        if let Some(list) = self.lists.get_mut(thread.priority as usize) {
-            list.push(thread);
-        }
+    /// `false` when it is in a queue already.
+    fn push(&mut self, thread: Arc<Thread>) -> bool {
+        self.lists.get_mut(thread.priority as usize).is_some_and(|list| list.push(thread))
     }
 
     fn pop(&mut self) -> Option<Arc<Thread>> {
@@ -45,6 +44,10 @@ pub struct CpuSched {
     previous: IrqLock<Option<Arc<Thread>>>,
     /// Runs when nobody is ready; in no list.
     idle: spin::Once<Arc<Thread>>,
+    /// The idle thread runs: whoever has work may send it here.
+    idling: AtomicBool,
+    /// How many are in `ready`, read without its lock.
+    queued: AtomicUsize,
 }
 
 impl CpuSched {
@@ -56,6 +59,8 @@ impl CpuSched {
             ready: IrqLock::new(Ready { lists: [const { List::new() }; LEVELS] }),
             previous: IrqLock::new(None),
             idle: spin::Once::new(),
+            idling: AtomicBool::new(false),
+            queued: AtomicUsize::new(0),
         }
     }
 }
@@ -92,16 +97,47 @@ pub(super) fn adopt(boot: Arc<Thread>, idle: Arc<Thread>) {
     });
 }
 
+/// Gives a CPU that is about to start its idle thread, which is what it runs first.
+pub(crate) fn give_idle(cpu: &PerCpu, idle: Arc<Thread>) {
+    cpu.sched.running.replace(Arc::clone(&idle));
+    cpu.sched.idle.call_once(|| idle);
+    cpu.sched.idling.store(true, Ordering::Relaxed);
+}
+
 fn is_idle(cpu: &PerCpu, thread: &Thread) -> bool {
     cpu.sched.idle.get().is_some_and(|idle| core::ptr::eq(&raw const **idle, thread))
 }
 
-/// Puts a thread that was just woken (or made) into the run queue, and sees to it that it
+/// Where a thread that was just woken should run: where it ran last if that CPU has nothing
+/// to do (its caches may still know it), else on any that has nothing to do, else where it
+/// is woken.
+fn choose(here: &'static PerCpu, thread: &Thread) -> &'static PerCpu {
+    let idling = |cpu: &PerCpu| cpu.sched.idling.load(Ordering::Relaxed);
+    let last = thread.last_cpu.load(Ordering::Relaxed) as usize;
+    let mut any = None;
+    for cpu in percpu::all().filter(|cpu| idling(cpu)) {
+        if cpu.index.load(Ordering::Relaxed) == last {
+            return cpu;
+        }
+        any = any.or(Some(cpu));
+    }
+    any.unwrap_or(here)
+}
+
+/// Puts a thread that was just woken (or made) into a run queue, and sees to it that it
 /// gets its turn.
 pub(super) fn enqueue(thread: Arc<Thread>) {
-    percpu::with(|cpu| {
+    percpu::with(|here| {
+        let cpu = choose(here, &thread);
         let priority = thread.priority;
-        cpu.sched.ready.lock().push(thread);
+        queue(cpu, thread);
+        if !core::ptr::eq(cpu, here) {
+            // It was idle when it was chosen. If it has found something to do meanwhile,
+            // it begins a time slice for that now.
+            cpu.resched.store(true, Ordering::Release);
+            arch::smp::notify(cpu);
+            return;
+        }
         let Some(running) = cpu.sched.running.get() else { return };
         if is_idle(cpu, &running) || priority < running.priority {
             cpu.resched.store(true, Ordering::Relaxed);
@@ -109,6 +145,33 @@ pub(super) fn enqueue(thread: Arc<Thread>) {
             time::set_slice(cpu, Some(SLICE));
         }
     });
+}
+
+/// Puts a thread into the queue of `cpu`, unless it is in one: it was preempted on its way
+/// into a wait, and is woken already.
+fn queue(cpu: &PerCpu, thread: Arc<Thread>) {
+    let mut ready = cpu.sched.ready.lock();
+    if ready.push(thread) {
+        cpu.sched.queued.fetch_add(1, Ordering::Release);
+    }
+}
+
+/// Takes the next thread from the queue of `cpu`, and says whether more are left there.
+fn take(cpu: &PerCpu) -> (Option<Arc<Thread>>, bool) {
+    let mut ready = cpu.sched.ready.lock();
+    let next = ready.pop();
+    if next.is_some() {
+        cpu.sched.queued.fetch_sub(1, Ordering::Relaxed);
+    }
+    (next, !ready.is_empty())
+}
+
+/// Takes a thread that is ready on another CPU, which has more to do than this one.
+fn steal(here: &PerCpu) -> Option<Arc<Thread>> {
+    percpu::all()
+        .filter(|cpu| !core::ptr::eq(*cpu, here))
+        .filter(|cpu| cpu.sched.queued.load(Ordering::Acquire) > 0)
+        .find_map(|cpu| take(cpu).0)
 }
 
 /// The slice of the thread that runs on `cpu` is over. In interrupt context.
@@ -174,17 +237,22 @@ fn switch_away(preempted: bool) {
     let cpu = arch::percpu::current();
     let Some(prev) = cpu.sched.running.get() else { return };
     cpu.resched.store(false, Ordering::Relaxed);
-    let (next, more) = {
-        let mut ready = cpu.sched.ready.lock();
-        if prev.state.leave(preempted) == Left::Runnable && !is_idle(cpu, &prev) {
-            ready.push(prev.arc());
-        }
-        let next = ready.pop().or_else(|| cpu.sched.idle.get().cloned());
-        (next, !ready.is_empty())
-    };
+    if prev.state.leave(preempted) == Left::Runnable && !is_idle(cpu, &prev) {
+        queue(cpu, prev.arc());
+    }
+    let (mut next, more) = take(cpu);
+    if next.is_none() {
+        // Said before others' queues are looked at: whoever queues something from now on
+        // sends it here, or it is found.
+        cpu.sched.idling.store(true, Ordering::SeqCst);
+        next = steal(cpu);
+    }
+    let next = next.or_else(|| cpu.sched.idle.get().cloned());
     // There is always the idle thread, from `adopt` on.
     let Some(next) = next else { return };
     next.state.enter();
+    next.last_cpu.store(cpu.index.load(Ordering::Relaxed) as u32, Ordering::Relaxed);
+    cpu.sched.idling.store(is_idle(cpu, &next), Ordering::Relaxed);
     time::set_slice(cpu, more.then_some(SLICE));
     if core::ptr::eq(&raw const *next, &raw const *prev) {
         return;

@@ -42,6 +42,8 @@ pub struct Thread {
     pub(super) state: State,
     /// A CPU runs it, or has not yet finished leaving it.
     pub(super) on_cpu: AtomicBool,
+    /// Index of the CPU that ran it last.
+    pub(super) last_cpu: AtomicU32,
     /// Stack pointer while it does not run.
     pub(super) sp: AtomicUsize,
     /// The boot thread has none: it runs on the boot stack.
@@ -89,6 +91,7 @@ impl Thread {
             priority,
             state: State::new(),
             on_cpu: AtomicBool::new(false),
+            last_cpu: AtomicU32::new(0),
             sp: AtomicUsize::new(0),
             stack,
             entry: IrqLock::new(None),
@@ -235,6 +238,15 @@ pub(super) fn prepare(
     let thread = Arc::new(Thread::make(name, priority, Some(stack), Some(timer)));
     thread.sp.store(sp, Ordering::Relaxed);
     *thread.entry.lock() = Some(Box::new(entry));
+    Ok(thread)
+}
+
+/// Makes the thread that another CPU begins with, which is its idle thread: it runs there
+/// already, on its own stack.
+pub(crate) fn make_idle() -> Result<Arc<Thread>, SpawnError> {
+    let thread = prepare("idle", Priority::Normal, || sched::idle())?;
+    thread.state.enter();
+    thread.on_cpu.store(true, Ordering::Relaxed);
     Ok(thread)
 }
 

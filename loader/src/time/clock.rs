@@ -149,6 +149,13 @@ impl TimerRoom {
     }
 }
 
+/// Promises on a new CPU what is promised on the others.
+pub(crate) fn prepare_cpu(cpu: &PerCpu) {
+    let promised = percpu::BOOT_CPU.timers.timers.lock().promised();
+    let mut timers = cpu.timers.timers.lock();
+    while timers.promised() < promised && timers.reserve() {}
+}
+
 impl Drop for TimerRoom {
     fn drop(&mut self) {
         percpu::all().for_each(|cpu| cpu.timers.timers.lock().unreserve());

@@ -37,6 +37,12 @@ impl<T> Timers<T> {
         ok
     }
 
+    /// For how many timers room is promised.
+    #[must_use]
+    pub const fn promised(&self) -> usize {
+        self.promised
+    }
+
     /// Takes one promise back.
     pub fn unreserve(&mut self) {
         self.promised = self.promised.saturating_sub(1);

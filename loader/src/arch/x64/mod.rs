@@ -34,6 +34,8 @@ pub mod power;
 #[cfg(target_os = "none")]
 pub mod random;
 #[cfg(target_os = "none")]
+pub mod smp;
+#[cfg(target_os = "none")]
 mod start;
 #[cfg(target_os = "none")]
 pub mod trap;
@@ -47,6 +49,21 @@ pub const DIRECT_MAP: usize = 0xffff_8000_0000_0000;
 /// First address that the app can never have: the last page of the lower half stays unused,
 /// as on Linux, so that no system call instruction can end at a non-canonical address.
 pub const USER_END: usize = 0x7fff_ffff_f000;
+
+/// The page of the image below the boot stack, which `mm` leaves unmapped.
+#[cfg(target_os = "none")]
+#[must_use]
+pub fn boot_stack_guard() -> Option<crate::mm::VirtAddr> {
+    Some(entry::stack_guard())
+}
+
+/// Pages of the image that are free once `mm`'s own tables are active: the early tables.
+#[cfg(target_os = "none")]
+#[must_use]
+pub fn reclaimable() -> core::ops::Range<usize> {
+    let (start, end) = entry::reclaimable();
+    start.0..end.0
+}
 
 /// A user address could not be read or written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
