@@ -11,8 +11,9 @@
 
 use core::arch::global_asm;
 
-/// Bytes of the stack that the boot CPU enters Rust on.
-pub const BOOT_STACK_SIZE: usize = if cfg!(debug_assertions) { 64 << 10 } else { 16 << 10 };
+/// Bytes of the stack that the boot CPU enters Rust on. `BootInfo` and sets of memory ranges
+/// are values on it while there is no heap.
+pub const BOOT_STACK_SIZE: usize = if cfg!(debug_assertions) { 64 << 10 } else { 32 << 10 };
 
 unsafe extern "C" {
     /// First byte of the kernel, where the image begins.
