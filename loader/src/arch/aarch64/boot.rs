@@ -3,10 +3,10 @@
 use core::cell::UnsafeCell;
 use core::sync::atomic::Ordering;
 
-use super::{paging, percpu, platform, power, tables};
-use crate::bootinfo::{BootInfo, MAX_CMDLINE, MemoryMap, Region, RegionKind};
+use super::{describe, paging, percpu, platform, power, tables};
+use crate::bootinfo::{BootInfo, MAX_CMDLINE, RegionKind};
 use crate::dtb::{self, Dtb};
-use crate::mm::{PAGE_SIZE, PhysAddr, PhysRange};
+use crate::mm::{PhysAddr, PhysRange};
 use crate::percpu::BOOT_CPU;
 
 /// Length of the stack that the kernel boots on.
@@ -82,69 +82,27 @@ fn device_tree(start: u64, load_base: u64) -> Option<(Dtb<'static>, PhysRange)> 
     Some((tree, PhysRange::with_len(PhysAddr(start), tree.used_len() as u64)))
 }
 
-/// What the tree says.
+/// What the tree says, as the kernel's hand-over.
 fn boot_info(tree: &Dtb<'static>, dtb: PhysRange, load_base: u64) -> BootInfo {
-    let mut memory = MemoryMap::new();
-    let mut add = |range, kind| {
-        memory.push(Region { range, kind });
-    };
-    let mut cmdline: &'static [u8] = b"";
-    let (mut module, mut seed) = (None, None);
-    tree.walk(&mut |path| {
-        let node = path.node();
-        if path.depth() == 1 && node.text("device_type") == Some(b"memory") && node.is_enabled() {
-            (0..).map_while(|i| path.reg(i)).for_each(|r| add(r, RegionKind::Usable));
-        } else if path.depth() == 2 && path.parent().is_some_and(|p| p.is(&["reserved-memory"])) {
-            (0..).map_while(|i| path.reg(i)).for_each(|r| add(r, RegionKind::Reserved));
-        } else if path.is(&["chosen"]) {
-            cmdline = keep(node.text("bootargs").unwrap_or(b""));
-            module = node
-                .number("linux,initrd-start")
-                .zip(node.number("linux,initrd-end"))
-                .map(|(start, end)| PhysRange::new(PhysAddr(start), PhysAddr(end)))
-                .filter(|range| !range.is_empty());
-            seed = node
-                .property("rng-seed")
-                .and_then(|bytes| bytes.first_chunk::<32>().copied())
-                .filter(|seed| seed.iter().any(|&b| b != 0));
-        } else if path.is(&["psci"]) {
-            power::set_conduit(node.property("method").unwrap_or(b""));
-        }
-        true
-    });
-    tree.reservations().for_each(|range| add(range, RegionKind::Reserved));
-    add(pages(dtb), RegionKind::Reserved);
-    if let Some(range) = module {
-        add(pages(range), RegionKind::Reserved);
-    }
+    let machine = describe::machine(tree, dtb);
+    power::set_conduit(machine.conduit);
     BootInfo {
         protocol: "Linux Image",
         load_base: PhysAddr(load_base),
-        memory,
-        cmdline,
-        module,
+        memory: machine.memory,
+        cmdline: keep(machine.bootargs),
+        module: machine.initrd,
         rsdp: None,
         dtb: Some(dtb),
-        seed,
+        seed: machine.seed,
     }
-}
-
-/// The whole pages that `range` touches.
-fn pages(range: PhysRange) -> PhysRange {
-    let page = PAGE_SIZE as u64;
-    PhysRange::new(
-        PhysAddr(range.start.0 & !(page - 1)),
-        PhysAddr(range.end.0.saturating_add(page - 1) & !(page - 1)),
-    )
 }
 
 /// Copies the command line to where it stays; at most [`MAX_CMDLINE`] bytes.
 fn keep(text: &[u8]) -> &'static [u8] {
     let text = text.get(..MAX_CMDLINE).unwrap_or(text);
     let to: *mut u8 = CMDLINE.0.get().cast();
-    // SAFETY: called once for the one `/chosen` of a tree, and before anybody reads: a
-    // second `/chosen` would change bytes that only `boot_info` has seen so far. `text` is
-    // not longer than the buffer.
+    // SAFETY: called once, before anybody reads; `text` is not longer than the buffer.
     unsafe {
         core::ptr::copy_nonoverlapping(text.as_ptr(), to, text.len());
         core::slice::from_raw_parts(to, text.len())

@@ -7,7 +7,8 @@ use driver_api::sync::IrqLock;
 use driver_api::{Error, IrqLine, Mmio, Result, Trigger};
 use spin::Once;
 
-use super::platform::{self, GICS};
+use super::describe::GICS;
+use super::platform;
 use super::trap::TrapFrame;
 use super::{clock, percpu};
 use crate::bootinfo::BootInfo;

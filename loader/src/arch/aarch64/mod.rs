@@ -5,6 +5,7 @@
 //! Addresses: TTBR0 holds the app's half (`0 ..` [`USER_END`]), TTBR1 the kernel's, 48 bits
 //! each, 4 KiB granule. References to the "Arm ARM" are to DDI 0487J.
 
+mod describe;
 mod esr;
 mod hwcap;
 mod pte;

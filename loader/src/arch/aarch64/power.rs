@@ -5,6 +5,7 @@ use core::sync::atomic::{AtomicU8, Ordering};
 
 use driver_api::{Error, Result};
 
+use super::describe::Conduit;
 use crate::bootinfo::BootInfo;
 use crate::mm::PhysAddr;
 
@@ -17,12 +18,12 @@ const SMC: u8 = 2;
 /// SYSTEM_OFF (DEN0022 5.1.9).
 const SYSTEM_OFF: u64 = 0x8400_0008;
 
-/// Takes the method that the device tree says: `hvc` or `smc`.
-pub(super) fn set_conduit(method: &[u8]) {
-    let conduit = match method {
-        b"hvc\0" => HVC,
-        b"smc\0" => SMC,
-        _ => NONE,
+/// Takes the method that the device tree says.
+pub(super) fn set_conduit(conduit: Option<Conduit>) {
+    let conduit = match conduit {
+        Some(Conduit::Hvc) => HVC,
+        Some(Conduit::Smc) => SMC,
+        None => NONE,
     };
     CONDUIT.store(conduit, Ordering::Relaxed);
 }

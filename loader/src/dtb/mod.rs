@@ -21,6 +21,8 @@ const BEGIN_NODE: u32 = 1;
 const END_NODE: u32 = 2;
 const PROP: u32 = 3;
 const NOP: u32 = 4;
+#[cfg(test)]
+const END: u32 = 9;
 
 /// Why bytes are not a device tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -384,5 +386,6 @@ impl Gic {
 }
 
 #[cfg(test)]
-#[path = "dtb_tests.rs"]
+pub(crate) mod build;
+#[cfg(test)]
 mod tests;
