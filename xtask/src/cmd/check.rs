@@ -72,7 +72,7 @@ impl Check {
 }
 
 fn lint_host(cx: &Context, json: bool) -> anyhow::Result<bool> {
-    let mut args = vec!["clippy", "--workspace", "--all-targets", "--locked"];
+    let mut args = vec!["clippy", "--workspace", "--all-targets", "--locked", "--keep-going"];
     args.extend(json.then_some("--message-format=json"));
     let target = cx.layout.root().join("check");
     let target = format!("--target-dir={target}");
