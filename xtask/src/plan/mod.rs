@@ -10,6 +10,8 @@ pub mod request;
 pub mod show;
 pub mod stamp;
 mod step;
+#[cfg(test)]
+mod tests;
 
 pub use cargo::{CargoCall, app_call, kernel_call, lock_call};
 pub use final_crate::{FinalCrate, final_crate, workspace_tables};
