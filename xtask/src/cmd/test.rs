@@ -97,11 +97,9 @@ impl Test {
     ) -> anyhow::Result<Vec<Row>> {
         let mut built: BTreeMap<Selection, Result<Bootable, String>> = BTreeMap::new();
         for case in chosen {
-            let selection = Selection::of(case);
-            if !built.contains_key(&selection) {
-                let image = self.build(cx, workspace, &selection);
-                built.insert(selection, image);
-            }
+            built
+                .entry(Selection::of(case))
+                .or_insert_with_key(|selection| self.build(cx, workspace, selection));
         }
         let jobs = match self.flags.jobs {
             Some(jobs) => jobs,

@@ -25,8 +25,8 @@ pub struct Bootable {
     pub loader_elf: Utf8PathBuf,
     /// `loader.img` where the build put it.
     loader_img: Utf8PathBuf,
-    /// Holds the links.
-    links: RunDir,
+    /// Holds the links; they go with it.
+    _links: RunDir,
     image: Utf8PathBuf,
     kernel: Utf8PathBuf,
     /// The default command line.
@@ -122,7 +122,7 @@ impl Bootable {
             kernel: link(&image.loader_elf, "loader.elf")?,
             apps: apps.collect::<anyhow::Result<_>>()?,
             cmdline,
-            links,
+            _links: links,
         })
     }
 

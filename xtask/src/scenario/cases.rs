@@ -80,12 +80,6 @@ fn machines<'a>(
 }
 
 impl Case<'_> {
-    /// Its name in tables and messages.
-    #[must_use]
-    pub fn name(&self) -> String {
-        format!("{} {} {}", self.scenario.name, self.arch, self.machine.name)
-    }
-
     /// The memory of its machine.
     #[must_use]
     pub fn memory(&self) -> MemorySize {

@@ -5,4 +5,4 @@ mod cases;
 mod script;
 
 pub use cases::{Case, Filter, NoSuchMachine, cases};
-pub use script::{Action, Script, ScriptError};
+pub use script::{Action, Script};

@@ -5,4 +5,4 @@ mod annotate;
 mod table;
 
 pub use annotate::{Annotator, LineTail, Source};
-pub use table::{Frame, SymbolError, Symbols};
+pub use table::Symbols;

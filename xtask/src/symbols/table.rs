@@ -71,7 +71,7 @@ impl Symbols {
     /// nothing when nothing is known.
     #[must_use]
     pub fn frames(&self, address: u64) -> Vec<Frame> {
-        let mut out = self.from_dwarf(address).unwrap_or_default();
+        let mut out = self.dwarf_frames(address).unwrap_or_default();
         if out.is_empty()
             && let Some(function) = self.function(address)
         {
@@ -80,7 +80,7 @@ impl Symbols {
         out
     }
 
-    fn from_dwarf(&self, address: u64) -> Option<Vec<Frame>> {
+    fn dwarf_frames(&self, address: u64) -> Option<Vec<Frame>> {
         let mut out = Vec::new();
         // No split DWARF: the lookup never asks for another file.
         let mut frames = self.lines.as_ref()?.find_frames(address).skip_all_loads().ok()?;
