@@ -6,18 +6,18 @@ use core::sync::atomic::Ordering;
 use super::{describe, paging, percpu, platform, power, tables};
 use crate::bootinfo::{BootInfo, MAX_CMDLINE, RegionKind};
 use crate::dtb::{self, Dtb};
-use crate::mm::{PhysAddr, PhysRange};
+use crate::mm::{PhysAddr, PhysRange, VirtAddr};
 use crate::percpu::BOOT_CPU;
 
-/// Length of the stack that the kernel boots on.
-pub const BOOT_STACK_LEN: usize = 32 << 10;
+/// Length of the stack that the kernel boots on, its guard page included.
+pub const BOOT_STACK_LEN: usize = 36 << 10;
 /// Length of the stack that a stack overflow is reported on: enough for a panic.
 const OVERFLOW_STACK_LEN: usize = 8 << 10;
 /// Longest device tree (booting.rst).
 const MAX_DTB: usize = 2 << 20;
 
 /// A stack in .bss.
-#[repr(C, align(16))]
+#[repr(C, align(4096))]
 pub struct Stack<const LEN: usize>(UnsafeCell<[u8; LEN]>);
 
 // SAFETY: memory that only the stack pointer refers to.
@@ -33,7 +33,8 @@ impl<const LEN: usize> Stack<LEN> {
     }
 }
 
-/// The stack that the kernel boots on.
+/// The stack that the kernel boots on. Its first page is unmapped as soon as `mm::init` has
+/// made tables.
 pub static BOOT_STACK: Stack<BOOT_STACK_LEN> = Stack::new();
 static OVERFLOW_STACK: Stack<OVERFLOW_STACK_LEN> = Stack::new();
 
@@ -44,6 +45,12 @@ struct Cmdline(UnsafeCell<[u8; MAX_CMDLINE]>);
 unsafe impl Sync for Cmdline {}
 
 static CMDLINE: Cmdline = Cmdline(UnsafeCell::new([0; MAX_CMDLINE]));
+
+/// The page of the image that ends the boot stack: never mapped by the kernel's own tables.
+#[must_use]
+pub fn boot_stack_guard() -> Option<VirtAddr> {
+    Some(VirtAddr(BOOT_STACK.0.get() as usize))
+}
 
 /// Entered by `head` with the MMU on, at virtual addresses, on [`BOOT_STACK`]: `dtb` is where
 /// the device tree is, `load_base` where the image is.

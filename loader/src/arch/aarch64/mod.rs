@@ -53,19 +53,10 @@ pub const DIRECT_MAP: usize = 0xffff_0000_0000_0000;
 /// First address that the app can never have: TTBR0 spans 48 bits.
 pub const USER_END: usize = 1 << 48;
 
-/// The boot stack has no guard page of its own: the vectors check the stack pointer.
 #[cfg(target_os = "none")]
-#[must_use]
-pub fn boot_stack_guard() -> Option<crate::mm::VirtAddr> {
-    None
-}
-
-/// The boot tables stay in use: they map the device tree.
+pub use boot::boot_stack_guard;
 #[cfg(target_os = "none")]
-#[must_use]
-pub fn reclaimable() -> core::ops::Range<usize> {
-    0..0
-}
+pub use tables::reclaimable;
 
 /// A user address could not be read or written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -59,6 +59,7 @@ pub fn activate_kernel(root: PhysAddr) {
     unsafe {
         asm!("msr ttbr1_el1, {}", "isb", "tlbi vmalle1", "dsb nsh", "isb", in(reg) root.0,
             options(nostack, preserves_flags));
+        tables::detach_reclaimable(crate::mm::image::load_base().0);
     }
 }
 

@@ -35,13 +35,15 @@ pub const K_L1: usize = 5;
 pub const K_L2: usize = 6;
 const FIX_L1: usize = 8;
 const FIX_L2: usize = 9;
-const DIRECT_L1: usize = 10;
-const DIRECT_L2: usize = 11;
-const DEVICE_L1: usize = 12;
-const DEVICE_L2: usize = 13;
-const DEVICE_L3: usize = 14;
 /// Never filled: what TTBR0 points to while there is no user address space.
-const EMPTY: usize = 15;
+const EMPTY: usize = 10;
+/// From here on only the time before `mm::init` needs the tables.
+const FIRST_RECLAIMABLE: usize = DIRECT_L1;
+const DIRECT_L1: usize = 11;
+const DIRECT_L2: usize = 12;
+const DEVICE_L1: usize = 13;
+const DEVICE_L2: usize = 14;
+const DEVICE_L3: usize = 15;
 const COUNT: usize = 16;
 
 /// Length of [`BOOT_TABLES`] in bytes.
@@ -154,14 +156,42 @@ pub unsafe fn map_early_direct(load_base: u64, ram: PhysRange) -> PhysRange {
     // SAFETY: as above.
     unsafe {
         set(DIRECT_L1, (gib >> 30 & 511) as usize, table(load_base, DIRECT_L2));
-        let slot = (super::DIRECT_MAP >> 39 & 511) + (gib >> 39) as usize;
-        set(K_L0, slot, table(load_base, DIRECT_L1));
+        set(K_L0, direct_slot(load_base), table(load_base, DIRECT_L1));
         set(DEVICE_L2, layout::EARLY_DEVICE >> 21 & 511, table(load_base, DEVICE_L3));
         set(DEVICE_L1, layout::EARLY_DEVICE >> 30 & 511, table(load_base, DEVICE_L2));
-        set(K_L0, layout::EARLY_DEVICE >> 39 & 511, table(load_base, DEVICE_L1));
+        set(K_L0, DEVICE_SLOT, table(load_base, DEVICE_L1));
     }
     publish();
     PhysRange::new(PhysAddr(start), PhysAddr(end))
+}
+
+/// The level-0 entry of the early pages of registers.
+const DEVICE_SLOT: usize = layout::EARLY_DEVICE >> 39 & 511;
+
+/// The level-0 entry of the early direct map.
+fn direct_slot(load_base: u64) -> usize {
+    (super::DIRECT_MAP >> 39 & 511) + (load_base >> 39) as usize
+}
+
+/// The tables that the kernel's own replace, as addresses in the image. Other CPUs start with
+/// the rest.
+pub fn reclaimable() -> core::ops::Range<usize> {
+    let base = BOOT_TABLES.0.get() as usize;
+    base + FIRST_RECLAIMABLE * PAGE_SIZE..base + BOOT_TABLES_LEN
+}
+
+/// Lets nothing refer to [`reclaimable`] any more: no walk of a CPU that starts may wander
+/// into it.
+///
+/// # Safety
+/// By the boot CPU, once the kernel's own tables are active.
+pub unsafe fn detach_reclaimable(load_base: u64) {
+    // SAFETY: the caller's contract; entries become empty.
+    unsafe {
+        set(K_L0, direct_slot(load_base), 0);
+        set(K_L0, DEVICE_SLOT, 0);
+    }
+    publish();
 }
 
 /// Maps the `nth` early page of registers. `None` when there is no such place.
