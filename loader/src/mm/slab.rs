@@ -28,6 +28,19 @@ pub fn order_of(size: usize, align: usize) -> Option<u8> {
     (order <= super::buddy::MAX_ORDER).then_some(order)
 }
 
+/// Bytes that the heap spends on `size` bytes aligned to `align`; 0 for what it cannot give
+/// and for nothing.
+#[must_use]
+pub fn footprint(size: usize, align: usize) -> usize {
+    if size == 0 {
+        return 0;
+    }
+    match class_of(size, align).and_then(|class| CLASSES.get(class)) {
+        Some(&class) => class.into(),
+        None => order_of(size, align).map_or(0, |order| PAGE_SIZE << order),
+    }
+}
+
 /// Objects of class `class` in a slab.
 #[must_use]
 pub fn per_slab(class: usize) -> usize {

@@ -147,8 +147,7 @@ pub(super) fn enqueue(thread: Arc<Thread>) {
     });
 }
 
-/// Puts a thread into the queue of `cpu`, unless it is in one: it was preempted on its way
-/// into a wait, and is woken already.
+/// Puts a thread into the queue of `cpu`.
 fn queue(cpu: &PerCpu, thread: Arc<Thread>) {
     let mut ready = cpu.sched.ready.lock();
     if ready.push(thread) {
@@ -195,7 +194,7 @@ pub fn need_resched() -> bool {
 /// thread's own stack, interrupts off. They are off when it returns.
 pub fn preempt() {
     let _irq = IrqGuard::new();
-    switch_away(true);
+    schedule();
 }
 
 /// Lets the other ready threads run first.
@@ -210,7 +209,7 @@ pub(super) fn resched_if_due() {
     if interrupts_enabled() {
         let _irq = IrqGuard::new();
         if need_resched() {
-            switch_away(true);
+            schedule();
         }
     }
 }
@@ -226,18 +225,13 @@ pub fn may_sleep() -> bool {
     })
 }
 
-/// Gives the CPU up. Interrupts are off. The running thread has either said what it waits
-/// for, or goes on in its turn.
+/// Gives the CPU up: switches to the next thread, if there is another. Interrupts are off.
+/// The running thread has either said what it waits for, or goes on in its turn.
 pub(super) fn schedule() {
-    switch_away(false);
-}
-
-/// Switches to the next thread, if there is another. Interrupts are off.
-fn switch_away(preempted: bool) {
     let cpu = arch::percpu::current();
     let Some(prev) = cpu.sched.running.get() else { return };
     cpu.resched.store(false, Ordering::Relaxed);
-    if prev.state.leave(preempted) == Left::Runnable && !is_idle(cpu, &prev) {
+    if prev.state.leave() == Left::Runnable && !is_idle(cpu, &prev) {
         queue(cpu, prev.arc());
     }
     let (mut next, more) = take(cpu);
@@ -250,17 +244,20 @@ fn switch_away(preempted: bool) {
     let next = next.or_else(|| cpu.sched.idle.get().cloned());
     // There is always the idle thread, from `adopt` on.
     let Some(next) = next else { return };
-    next.state.enter();
-    next.last_cpu.store(cpu.index.load(Ordering::Relaxed) as u32, Ordering::Relaxed);
     cpu.sched.idling.store(is_idle(cpu, &next), Ordering::Relaxed);
     time::set_slice(cpu, more.then_some(SLICE));
     if core::ptr::eq(&raw const *next, &raw const *prev) {
+        next.state.enter();
         return;
     }
-    // Another CPU may have put it into our queue while it was still leaving it.
+    // Another CPU may have put it into our queue before it has left it. It leaves without
+    // waiting for anybody, so this ends. Only then does it count as running here: its old
+    // CPU must see on the way out that somebody has queued it.
     while next.on_cpu.swap(true, Ordering::Acquire) {
         arch::cpu::relax();
     }
+    next.state.enter();
+    next.last_cpu.store(cpu.index.load(Ordering::Relaxed) as u32, Ordering::Relaxed);
     if let Some(user) = prev.user() {
         user.save();
     }
@@ -325,6 +322,16 @@ pub fn idle() -> ! {
         }
         drop(irq);
     }
+}
+
+/// Ends the part of a wait in which the thread must not be preempted (see `wait::block`), and
+/// gives the CPU up.
+pub(super) fn schedule_after(guard: PreemptGuard) {
+    let _irq = IrqGuard::new();
+    // Without the look at `resched` that dropping the guard would take.
+    core::mem::forget(guard);
+    percpu::with(|cpu| cpu.preempt_off.fetch_sub(1, Ordering::Relaxed));
+    schedule();
 }
 
 /// No preemption on this CPU until it is dropped. Nests; interrupts still come.

@@ -109,23 +109,20 @@ impl State {
         self.0.fetch_and(!PENDING, Ordering::AcqRel) & PENDING != 0
     }
 
-    /// The scheduler leaves the thread: because it gave the CPU up, or (`preempted`) in the
-    /// middle of what it does. That may be the preparation of a wait, which it must be able
-    /// to finish: it still has to set its time-out, say.
-    pub fn leave(&self, preempted: bool) -> Left {
+    /// The scheduler leaves the thread. It is not preempted between [`Self::begin_wait`] and
+    /// giving the CPU up, so one that waits has prepared everything.
+    pub fn leave(&self) -> Left {
         let old = self.0.update(Ordering::AcqRel, Ordering::Acquire, |w| {
             if w & PHASE == RUNNING { w | READY } else { w }
         });
         match old & PHASE {
             RUNNING => Left::Runnable,
-            BLOCKED if preempted => Left::Runnable,
             DEAD => Left::Dead,
             _ => Left::Away,
         }
     }
 
-    /// The scheduler lets the thread run. One that was preempted on its way into a wait
-    /// goes on towards it.
+    /// The scheduler lets the thread run, which no CPU does any more.
     pub fn enter(&self) {
         let run = |w: u64| if w & PHASE == READY { w & !PHASE | RUNNING } else { w };
         self.0.update(Ordering::AcqRel, Ordering::Acquire, run);
@@ -172,10 +169,10 @@ mod tests {
         let id = s.begin_wait(false);
         assert!(s.wake(Some(id), Woken::TimedOut));
         assert!(!s.wake(None, Woken::Woken), "woken already");
-        assert_eq!(s.leave(false), Left::Away, "its waker has queued it");
+        assert_eq!(s.leave(), Left::Away, "its waker has queued it");
         s.enter();
         assert_eq!(s.woken(), Woken::TimedOut);
-        assert_eq!(s.leave(false), Left::Runnable);
+        assert_eq!(s.leave(), Left::Runnable);
     }
 
     #[test]
@@ -207,20 +204,10 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_preempted_on_its_way_into_a_wait_stays_runnable() {
-        let s = running();
-        s.begin_wait(false);
-        assert_eq!(s.leave(true), Left::Runnable);
-        s.enter();
-        assert!(s.is_blocked(), "it goes on, and can be woken meanwhile");
-        assert_eq!(s.leave(false), Left::Away);
-    }
-
-    #[test]
     fn the_dead_stay_dead() {
         let s = running();
         s.die();
-        assert_eq!(s.leave(false), Left::Dead);
+        assert_eq!(s.leave(), Left::Dead);
         assert!(!s.wake(None, Woken::Woken) && s.is_dead());
     }
 

@@ -2,11 +2,11 @@
 
 use alloc::sync::Arc;
 
-use driver_api::sync::{IrqGuard, IrqLock, IrqLockGuard};
+use driver_api::sync::{IrqLock, IrqLockGuard};
 
 use super::list::{List, Waiting};
-use super::sched;
-use super::state::Woken;
+use super::sched::{self, PreemptGuard};
+use super::state::{WaitId, Woken};
 use super::task::Thread;
 use crate::time;
 
@@ -78,14 +78,18 @@ impl WaitQueue {
 
     /// Waits; `release` is called when a wake-up can no longer be missed.
     fn block(&self, how: Wait, release: impl FnOnce()) -> Woken {
+        debug_assert!(sched::may_sleep(), "waiting where nothing may sleep");
         let thread = sched::current();
+        // A thread that is preempted on its way into the wait would have to be queued as one
+        // that can go on, while its waker queues it as well.
+        let guard = PreemptGuard::new();
         let wait = {
             let mut waiting = self.waiting.lock();
             waiting.push(thread.arc());
             thread.state.begin_wait(how.interruptible)
         };
         release();
-        let woken = finish(&thread.arc(), wait, how);
+        let woken = finish(&thread.arc(), wait, how, guard);
         if woken != Woken::Woken {
             // Whoever wakes by this queue has taken the thread out of it; others have not.
             self.waiting.lock().remove(&thread);
@@ -107,10 +111,15 @@ impl WaitQueue {
     pub fn wake_n(&self, n: usize) -> usize {
         let mut woken = 0;
         while woken < n {
-            let popped = self.waiting.lock().pop();
-            let Some(thread) = popped else { break };
-            // One that just timed out, or was interrupted, does not count.
-            if thread.state.wake(None, Woken::Woken) {
+            let (thread, won) = {
+                let mut waiting = self.waiting.lock();
+                let Some(thread) = waiting.pop() else { break };
+                // One that just timed out, or was interrupted, does not count. Under the
+                // lock, which that one takes as well before it can wait again.
+                let won = thread.state.wake(None, Woken::Woken);
+                (thread, won)
+            };
+            if won {
                 sched::enqueue(thread);
                 woken += 1;
             }
@@ -129,8 +138,7 @@ impl Default for WaitQueue {
 }
 
 /// Gives the CPU up until the wait, which has begun, ends.
-fn finish(thread: &Arc<Thread>, wait: super::WaitId, how: Wait) -> Woken {
-    debug_assert!(sched::may_sleep(), "waiting where nothing may sleep");
+fn finish(thread: &Arc<Thread>, wait: WaitId, how: Wait, guard: PreemptGuard) -> Woken {
     let timer = how.deadline.map(|at| time::wake_at(at, Arc::clone(thread), wait));
     if how.interruptible && thread.state.interrupted() {
         // It came before the wait began. If a wake-up came first, that one counts.
@@ -138,10 +146,7 @@ fn finish(thread: &Arc<Thread>, wait: super::WaitId, how: Wait) -> Woken {
             sched::enqueue(Arc::clone(thread));
         }
     }
-    {
-        let _irq = IrqGuard::new();
-        sched::schedule();
-    }
+    sched::schedule_after(guard);
     let woken = thread.state.woken();
     if let Some(timer) = timer
         && woken != Woken::TimedOut
@@ -154,9 +159,11 @@ fn finish(thread: &Arc<Thread>, wait: super::WaitId, how: Wait) -> Woken {
 /// Waits until `deadline`, in ns since boot, or an interruption if `interruptible`.
 pub fn sleep_until(deadline: u64, interruptible: bool) -> Woken {
     let thread = sched::current();
+    debug_assert!(sched::may_sleep(), "sleeping where nothing may sleep");
     let how = Wait { deadline: Some(deadline), interruptible };
+    let guard = PreemptGuard::new();
     let wait = thread.state.begin_wait(interruptible);
-    finish(&thread.arc(), wait, how)
+    finish(&thread.arc(), wait, how, guard)
 }
 
 /// Waits `ns` nanoseconds.

@@ -149,6 +149,13 @@ impl TimerRoom {
     }
 }
 
+/// Bytes of memory that the timers of all CPUs hold. They grow with the greatest number of
+/// threads that there was, and stay.
+#[must_use]
+pub fn held_bytes() -> usize {
+    percpu::all().map(|cpu| cpu.timers.timers.lock().held_bytes()).sum()
+}
+
 /// Promises on a new CPU what is promised on the others.
 pub(crate) fn prepare_cpu(cpu: &PerCpu) {
     let promised = percpu::BOOT_CPU.timers.timers.lock().promised();

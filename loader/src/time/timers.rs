@@ -43,6 +43,13 @@ impl<T> Timers<T> {
         self.promised
     }
 
+    /// Bytes of memory that it holds: they stay with it.
+    #[must_use]
+    pub fn held_bytes(&self) -> usize {
+        let bytes = self.sorted.capacity() * size_of::<Timer<T>>();
+        crate::mm::slab::footprint(bytes, align_of::<Timer<T>>())
+    }
+
     /// Takes one promise back.
     pub fn unreserve(&mut self) {
         self.promised = self.promised.saturating_sub(1);
