@@ -15,8 +15,8 @@ extern crate alloc;
 
 pub mod bootinfo;
 pub mod cmdline;
-pub mod entropy;
 pub mod dtb;
+pub mod entropy;
 pub mod exec;
 pub mod fs;
 pub mod log;

@@ -53,7 +53,9 @@ pub fn run() -> ! {
         let leak = after > before;
         match result {
             Ok(()) if leak => {
-                direct(format_args!("selftest {name}: FAILED: {before} bytes of heap became {after}\n"));
+                direct(format_args!(
+                    "selftest {name}: FAILED: {before} bytes of heap became {after}\n"
+                ));
                 failed += 1;
             }
             Ok(()) => direct(format_args!("selftest {name}: ok\n")),
@@ -130,7 +132,10 @@ fn memory_filled_and_released() -> Result<(), Failure> {
             taken += 1;
         }
         ensure(taken + frames::stats().reserve >= before, "not all frames could be had")?;
-        ensure(heap::stats().held > 0 && Vec::<u8>::with_capacity(100).capacity() >= 100, "no heap")?;
+        ensure(
+            heap::stats().held > 0 && Vec::<u8>::with_capacity(100).capacity() >= 100,
+            "no heap",
+        )?;
         while let Some(frame) = head {
             let link = frame.bytes().first_chunk().map_or(0, |b| u64::from_le_bytes(*b));
             head = (link != 0).then(|| frames::adopt(crate::mm::PhysAddr(link)));
@@ -171,7 +176,8 @@ fn spinning_threads_are_preempted() -> Result<(), Failure> {
                 FLAGS[i].store(true, Ordering::Release);
                 // Nobody gives the CPU up: only the tick lets all three get here.
                 let deadline = time::now_ns() + 2000 * MS;
-                while !FLAGS.iter().all(|f| f.load(Ordering::Acquire)) && time::now_ns() < deadline {
+                while !FLAGS.iter().all(|f| f.load(Ordering::Acquire)) && time::now_ns() < deadline
+                {
                     core::hint::spin_loop();
                 }
             })
@@ -214,7 +220,8 @@ fn interrupt_threads_go_first() -> Result<(), Failure> {
     }
     let guard = PreemptGuard::new();
     let normal = go("normal", record(2))?;
-    let urgent = thread::spawn("urgent", Priority::Interrupt, record(1)).map_err(|_| "no memory")?;
+    let urgent =
+        thread::spawn("urgent", Priority::Interrupt, record(1)).map_err(|_| "no memory")?;
     drop(guard);
     normal.join();
     urgent.join();

@@ -120,9 +120,10 @@ impl End {
     #[must_use]
     pub fn last_in(channel: &[u8]) -> Option<End> {
         let whole = channel.iter().rposition(|&b| b == b'\n')?;
-        channel.get(..whole)?.rsplit(|&b| b == b'\n').find_map(|line| {
-            core::str::from_utf8(line).ok()?.strip_prefix(PREFIX)?.parse().ok()
-        })
+        channel
+            .get(..whole)?
+            .rsplit(|&b| b == b'\n')
+            .find_map(|line| core::str::from_utf8(line).ok()?.strip_prefix(PREFIX)?.parse().ok())
     }
 }
 

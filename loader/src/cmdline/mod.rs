@@ -148,7 +148,8 @@ fn kind(word: &[u8]) -> Kind<'_> {
         Kind::Option(option)
     } else if word.starts_with(b"virtio_mmio.device=") {
         Kind::Device
-    } else if word.strip_prefix(b"env.").is_some_and(|v| !v.starts_with(b"=") && v.contains(&b'=')) {
+    } else if word.strip_prefix(b"env.").is_some_and(|v| !v.starts_with(b"=") && v.contains(&b'='))
+    {
         Kind::Env
     } else {
         Kind::Other

@@ -12,7 +12,9 @@ fn given(line: &str) -> Parsed {
 
 #[test]
 fn the_kernels_words_are_taken_out_wherever_they_stand() {
-    let p = given("osier.exit=debugcon /bin/hello --name x osier.loglevel=info env.A=1 virtio_mmio.device=512@0xfeb00000:5");
+    let p = given(
+        "osier.exit=debugcon /bin/hello --name x osier.loglevel=info env.A=1 virtio_mmio.device=512@0xfeb00000:5",
+    );
     assert_eq!(text(&p.words), ["/bin/hello", "--name", "x"]);
     assert_eq!(text(&p.env), ["A=1"]);
     assert_eq!(text(&p.devices), ["512@0xfeb00000:5"]);
@@ -61,7 +63,13 @@ fn the_root_is_named_by_kind_and_uuid() {
     let text = "00112233-4455-6677-8899-aabbccddeeff";
     assert_eq!(root(&std::format!("zfs:{text}")), Some(Root { kind: RootKind::Zfs, uuid }));
     assert_eq!(root(&std::format!("rofs:{}", text.to_uppercase())).unwrap().uuid, uuid);
-    for bad in ["ext4", "zfs:", "zfs:0011", "rofs:00112233-4455-6677-8899-aabbccddeefg", "rofs:00112233-4455-6677-8899-aabbccddeeff-0"] {
+    for bad in [
+        "ext4",
+        "zfs:",
+        "zfs:0011",
+        "rofs:00112233-4455-6677-8899-aabbccddeefg",
+        "rofs:00112233-4455-6677-8899-aabbccddeeff-0",
+    ] {
         assert_eq!(root(bad), None, "{bad}");
         assert_eq!(given(&std::format!("osier.root={bad}")).warnings.len(), 1, "{bad}");
     }

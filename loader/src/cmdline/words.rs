@@ -96,7 +96,9 @@ mod tests {
     use std::vec::Vec;
 
     fn words(line: &str) -> Vec<String> {
-        Words::new(line.as_bytes()).map(|w| String::from_utf8(w.bytes().collect()).unwrap()).collect()
+        Words::new(line.as_bytes())
+            .map(|w| String::from_utf8(w.bytes().collect()).unwrap())
+            .collect()
     }
 
     #[test]

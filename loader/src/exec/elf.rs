@@ -260,9 +260,10 @@ pub fn parse(
         return Err(ElfError::NoSegments);
     }
     let inside = |addr: u64, execute: bool| {
-        program.segments.iter().any(|s| {
-            addr >= s.vaddr && addr - s.vaddr < s.memsz && (!execute || s.access.execute)
-        })
+        program
+            .segments
+            .iter()
+            .any(|s| addr >= s.vaddr && addr - s.vaddr < s.memsz && (!execute || s.access.execute))
     };
     if !inside(program.entry, true) {
         return Err(ElfError::Malformed("its entry point is in no executable segment"));

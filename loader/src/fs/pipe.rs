@@ -139,9 +139,8 @@ impl Stream for WriteEnd {
         while done < buf.len() || buf.is_empty() {
             let rest = buf.get(done..).unwrap_or(&[]);
             let wanted = if rest.len() <= ATOMIC { rest.len() } else { 1 };
-            let full = |s: &mut State| {
-                s.readers > 0 && CAPACITY - s.bytes.len() < wanted && !nonblock
-            };
+            let full =
+                |s: &mut State| s.readers > 0 && CAPACITY - s.bytes.len() < wanted && !nonblock;
             let (mut state, woken) =
                 self.0.writable.wait_while(&self.0.state, Wait::INTERRUPTIBLE, full);
             if state.readers == 0 {

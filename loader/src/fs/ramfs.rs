@@ -182,7 +182,8 @@ impl Content {
                     Err(_) => return Err(Error::NoSpace),
                 }
             }
-            if let Some(to) = pages.get_mut(&page).and_then(|p| p.get_mut(within..within + from.len()))
+            if let Some(to) =
+                pages.get_mut(&page).and_then(|p| p.get_mut(within..within + from.len()))
             {
                 to.copy_from_slice(from);
             }

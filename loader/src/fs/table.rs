@@ -41,10 +41,7 @@ impl<T: Clone> Table<T> {
     /// # Errors
     /// `BadFile`.
     pub fn entry(&self, fd: i32) -> Result<&Entry<T>> {
-        usize::try_from(fd)
-            .ok()
-            .and_then(|fd| self.slots.get(fd)?.as_ref())
-            .ok_or(Error::BadFile)
+        usize::try_from(fd).ok().and_then(|fd| self.slots.get(fd)?.as_ref()).ok_or(Error::BadFile)
     }
 
     /// Sets whether `execve` closes `fd`.

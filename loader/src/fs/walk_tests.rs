@@ -29,12 +29,7 @@ impl World {
     }
 
     fn walker(&self) -> Walker<'_> {
-        Walker {
-            mounts: &self.mounts,
-            root: &self.root,
-            base: &self.root,
-            who: Credentials::ROOT,
-        }
+        Walker { mounts: &self.mounts, root: &self.root, base: &self.root, who: Credentials::ROOT }
     }
 
     fn add(&self, path: &str, new: &NewInode<'_>) {

@@ -189,11 +189,10 @@ impl<M: Mmu> AddressSpace<M> {
         let start = match place {
             Place::Hint(hint) => inner.find_place(hint, len).ok_or(Error::NoMemory)?,
             Place::Fixed(at) | Place::FixedNoReplace(at) => {
-                let (start, end) =
-                    page_range(at, len, &inner.bounds).map_err(|e| match e {
-                        Error::Invalid if at.is_multiple_of(PAGE_SIZE) => Error::NoMemory,
-                        other => other,
-                    })?;
+                let (start, end) = page_range(at, len, &inner.bounds).map_err(|e| match e {
+                    Error::Invalid if at.is_multiple_of(PAGE_SIZE) => Error::NoMemory,
+                    other => other,
+                })?;
                 if start < MIN_ADDR {
                     return Err(Error::NotPermitted);
                 }
@@ -580,7 +579,8 @@ impl<M: Mmu> Inner<M> {
         bytes: &'static [u8],
     ) -> core::result::Result<(), FaultError> {
         let flags = leaf_flags(prot, false);
-        let first = (page & !(FAULT_AROUND - 1)).max(start).max(page.saturating_sub(offset as usize));
+        let first =
+            (page & !(FAULT_AROUND - 1)).max(start).max(page.saturating_sub(offset as usize));
         let file_left = bytes.len().next_multiple_of(PAGE_SIZE) - offset as usize;
         let last = ((page & !(FAULT_AROUND - 1)) + FAULT_AROUND).min(end).min(page + file_left);
         let phys = self.mmu.resident(bytes);

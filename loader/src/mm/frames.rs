@@ -62,7 +62,8 @@ impl buddy::Links for InPlace {
 }
 
 /// One lock per zone: CPUs meet only where the memory is one.
-static ZONES: [IrqLock<Option<Buddy<'static>>>; MAX_ZONES] = [const { IrqLock::new(None) }; MAX_ZONES];
+static ZONES: [IrqLock<Option<Buddy<'static>>>; MAX_ZONES] =
+    [const { IrqLock::new(None) }; MAX_ZONES];
 /// Frames that were ever added.
 static TOTAL: AtomicU64 = AtomicU64::new(0);
 /// Frames that are free in all zones: read without a lock by the watermark.

@@ -168,7 +168,8 @@ impl Class {
     }
 }
 
-static HEAP: [IrqLock<Class>; CLASSES.len()] = [const { IrqLock::new(Class::new()) }; CLASSES.len()];
+static HEAP: [IrqLock<Class>; CLASSES.len()] =
+    [const { IrqLock::new(Class::new()) }; CLASSES.len()];
 /// Frames that are allocations of their own.
 static WHOLE: AtomicUsize = AtomicUsize::new(0);
 

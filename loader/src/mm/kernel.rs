@@ -159,9 +159,7 @@ pub fn init(info: &BootInfo) -> Result<(), InitError> {
     }
 
     let mapped = arch::paging::early_mapped();
-    let within = |r: &PhysRange| {
-        PhysRange::new(r.start.max(mapped.start), r.end.min(mapped.end))
-    };
+    let within = |r: &PhysRange| PhysRange::new(r.start.max(mapped.start), r.end.min(mapped.end));
     let home = free.ranges().iter().map(within).max_by_key(PhysRange::len);
     let home = home.filter(|r| !r.is_empty()).ok_or(InitError::NoRam)?;
     let mut early = EarlyTables { next: home.start, end: home.end };

@@ -8,16 +8,13 @@ pub const HEADER: usize = 32;
 /// Sizes of objects in bytes. Objects are packed against the end of the frame, so one is
 /// aligned to the largest power of two that divides its size. The larger sizes are what
 /// divides a frame less its header into 7, 6, 4, 3 and 2.
-pub const CLASSES: [u16; 14] =
-    [16, 32, 48, 64, 96, 128, 192, 256, 384, 512, 672, 1008, 1344, 2032];
+pub const CLASSES: [u16; 14] = [16, 32, 48, 64, 96, 128, 192, 256, 384, 512, 672, 1008, 1344, 2032];
 
 /// The class for `size` bytes aligned to `align` (a power of two); `None` when it takes
 /// whole frames.
 #[must_use]
 pub fn class_of(size: usize, align: usize) -> Option<usize> {
-    CLASSES
-        .iter()
-        .position(|&c| usize::from(c) >= size && usize::from(c).is_multiple_of(align))
+    CLASSES.iter().position(|&c| usize::from(c) >= size && usize::from(c).is_multiple_of(align))
 }
 
 /// The order of frames for `size` bytes aligned to `align`; `None` beyond what there is.

@@ -351,8 +351,8 @@ impl<F: PteFormat, M: TableMemory> PageTable<F, M> {
                 if level > 1 {
                     self.prune_in(next, level - 1, va, part, gone);
                 }
-                let empty =
-                    (0..ENTRIES).all(|i| F::decode(level - 1, self.memory.read(next, i)) == Entry::Empty);
+                let empty = (0..ENTRIES)
+                    .all(|i| F::decode(level - 1, self.memory.read(next, i)) == Entry::Empty);
                 if empty {
                     self.memory.write(table, i, 0);
                     gone(next);

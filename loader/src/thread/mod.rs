@@ -23,13 +23,14 @@ mod wait;
 #[cfg(target_os = "none")]
 pub use mutex::{Mutex, MutexGuard};
 #[cfg(target_os = "none")]
+pub(crate) use sched::give_idle;
+#[cfg(target_os = "none")]
 pub use sched::{
-    CpuSched, PreemptGuard, current, exit, idle, may_sleep, try_current, need_resched, preempt, slice_over, yield_now,
+    CpuSched, PreemptGuard, current, exit, idle, may_sleep, need_resched, preempt, slice_over,
+    try_current, yield_now,
 };
 #[cfg(target_os = "none")]
 pub use task::{Priority, SpawnError, Thread, spawn};
-#[cfg(target_os = "none")]
-pub(crate) use sched::give_idle;
 #[cfg(target_os = "none")]
 pub(crate) use task::{adopt_boot_thread, make_idle};
 #[cfg(target_os = "none")]

@@ -24,7 +24,11 @@ pub struct MutexGuard<'a, T: ?Sized> {
 impl<T> Mutex<T> {
     /// A free lock around `value`.
     pub const fn new(value: T) -> Self {
-        Self { locked: IrqLock::new(false), waiters: WaitQueue::new(), data: spin::Mutex::new(value) }
+        Self {
+            locked: IrqLock::new(false),
+            waiters: WaitQueue::new(),
+            data: spin::Mutex::new(value),
+        }
     }
 
     /// The value, for the last owner.

@@ -59,7 +59,9 @@ impl State {
     /// give the CPU up.
     pub fn begin_wait(&self, interruptible: bool) -> WaitId {
         let flag = if interruptible { INTERRUPTIBLE } else { 0 };
-        let next = |w: u64| (w & !(PHASE | REASON | INTERRUPTIBLE | 0xc0)).wrapping_add(WAIT) | BLOCKED | flag;
+        let next = |w: u64| {
+            (w & !(PHASE | REASON | INTERRUPTIBLE | 0xc0)).wrapping_add(WAIT) | BLOCKED | flag
+        };
         let old = self.0.update(Ordering::AcqRel, Ordering::Acquire, next);
         WaitId(next(old) / WAIT)
     }

@@ -84,7 +84,12 @@ static NEXT_ID: AtomicU32 = AtomicU32::new(1);
 const SPARE: u64 = 8;
 
 impl Thread {
-    fn make(name: &str, priority: Priority, stack: Option<KernelStack>, timer: Option<TimerRoom>) -> Self {
+    fn make(
+        name: &str,
+        priority: Priority,
+        stack: Option<KernelStack>,
+        timer: Option<TimerRoom>,
+    ) -> Self {
         let thread = Self {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             name: IrqLock::new(([0; NAME_LEN], 0)),

@@ -23,7 +23,12 @@ impl UserContext {
     /// For the address space with the root table `root`; `tls` is the first value of the
     /// TLS register, `own` what [`Self::own`] gives back. `None` without memory.
     #[must_use]
-    pub fn new(root: PhysAddr, asid: u16, tls: usize, own: Box<dyn Any + Send + Sync>) -> Option<Self> {
+    pub fn new(
+        root: PhysAddr,
+        asid: u16,
+        tls: usize,
+        own: Box<dyn Any + Send + Sync>,
+    ) -> Option<Self> {
         let fpu = IrqLock::new(arch::context::FpuState::new()?);
         Some(Self { root, asid, tls: AtomicUsize::new(tls), fpu, own })
     }

@@ -47,10 +47,11 @@ mod tests {
 
     #[test]
     fn sources_pass_and_flags_do_not() {
-        let cut = cut("[source.crates-io]\nreplace-with = \"m\"\n[source.m]\nregistry = \"sparse+x\"\n\
+        let cut =
+            cut("[source.crates-io]\nreplace-with = \"m\"\n[source.m]\nregistry = \"sparse+x\"\n\
             [alias]\nb = \"build\"\n[build]\nrustflags = [\"-Copt-level=0\"]\njobs = 3\n\
             [env]\nFOO = \"1\"\n[target.x86_64-unknown-linux-musl]\nlinker = \"evil\"\n")
-        .unwrap();
+            .unwrap();
         assert_eq!(
             cut.dropped,
             ["build.jobs", "build.rustflags", "env.FOO", "target.x86_64-unknown-linux-musl"]

@@ -13,13 +13,8 @@ use camino::{Utf8Path, Utf8PathBuf};
 /// Folders and files that cargo makes in its home and that all homes must share: the crates
 /// themselves, and the locks that guard them.
 const SHARED_FOLDERS: [&str; 2] = ["registry", "git"];
-const SHARED_FILES: [&str; 5] = [
-    ".package-cache",
-    ".package-cache-mutate",
-    ".global-cache",
-    "credentials.toml",
-    "credentials",
-];
+const SHARED_FILES: [&str; 5] =
+    [".package-cache", ".package-cache-mutate", ".global-cache", "credentials.toml", "credentials"];
 
 /// The home for this build, and the keys of the user's configuration that it leaves out.
 ///
