@@ -21,6 +21,7 @@ pub mod exec;
 pub mod fs;
 pub mod log;
 pub mod mm;
+pub mod signal;
 pub mod sync;
 pub mod thread;
 pub mod time;
@@ -45,6 +46,8 @@ pub mod registry;
 mod selftest;
 #[cfg(target_os = "none")]
 mod smp;
+#[cfg(target_os = "none")]
+pub mod syscall;
 #[cfg(target_os = "none")]
 pub mod trap;
 

@@ -7,16 +7,7 @@ use crate::end::{End, finish};
 use crate::log::Direct;
 use crate::panic::backtrace;
 
-/// How memory was accessed when a page fault came.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Access {
-    /// A write (else a read, or a fetch).
-    pub write: bool,
-    /// An instruction fetch.
-    pub execute: bool,
-    /// From user mode.
-    pub user: bool,
-}
+pub use crate::mm::aspace::Access;
 
 /// An exception of user mode that is no page fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

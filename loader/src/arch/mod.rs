@@ -15,7 +15,7 @@
 //! pub const DIRECT_MAP: usize;                virtual address of physical 0: 0xffff_8000_0000_0000 | 0xffff_0000_0000_0000
 //! pub const USER_END: usize;                  first address that the app can never have
 //!
-//! mod cpu:    id() -> usize; relax(); enable_interrupts(); wait_for_interrupt()  (enables interrupts and waits, atomically;
+//! mod cpu:    hwcap() -> u64 (AT_HWCAP); id() -> usize; relax(); enable_interrupts(); wait_for_interrupt()  (enables interrupts and waits, atomically;
 //!             returns with them on); halt() -> !; set_thread_pointer…(see context)
 //!             hwcap() -> u64                  AT_HWCAP as Linux has it
 //!             init_boot_cpu(&BootInfo)        GDT/TSS/IDT or vectors, per-CPU base, SMEP/SMAP/UMIP or PAN
@@ -87,3 +87,6 @@ mod x64;
 pub use aarch64::*;
 #[cfg(target_arch = "x86_64")]
 pub use x64::*;
+
+#[cfg(target_os = "none")]
+pub mod calls;

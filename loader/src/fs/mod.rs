@@ -11,6 +11,7 @@ pub mod access;
 pub mod dentry;
 pub mod devfs;
 pub mod file;
+pub mod initial;
 pub mod pipe;
 pub mod poll;
 pub mod ramfs;

@@ -63,7 +63,8 @@ enum Body {
 }
 
 enum Content {
-    /// In memory that is there for ever and does not change.
+    /// In memory that is there for ever and does not change; only what begins on a page and
+    /// has its last page to itself can be mapped.
     Resident(&'static [u8]),
     /// Pages of its own; those that are missing are holes.
     Pages { size: u64, pages: BTreeMap<u64, Page> },
@@ -327,8 +328,9 @@ impl Node {
         Ok(node)
     }
 
-    /// Makes `bytes` the contents of a file, without a copy: page-aligned memory that is
-    /// there for ever, does not change, and is zero up to the end of its last page.
+    /// Makes `bytes` the contents of a file, without a copy: memory that is there for ever
+    /// and does not change. If it begins on a page and has that much, its last page must be
+    /// zero behind it: then it is mapped in place.
     pub fn set_resident(&self, bytes: &'static [u8]) {
         if let Body::File(content) = &mut self.state.lock().body {
             *content = Content::Resident(bytes);
@@ -452,7 +454,12 @@ impl Inode for Node {
 
     fn resident(&self) -> Option<&'static [u8]> {
         match &self.state.lock().body {
-            Body::File(Content::Resident(bytes)) => Some(bytes),
+            // Small files of a bootfs share pages.
+            Body::File(Content::Resident(bytes))
+                if bytes.len() >= PAGE_SIZE && bytes.as_ptr().addr().is_multiple_of(PAGE_SIZE) =>
+            {
+                Some(bytes)
+            }
             _ => None,
         }
     }

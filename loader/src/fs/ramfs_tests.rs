@@ -49,18 +49,24 @@ fn files_grow_shrink_and_have_holes() {
 
 #[test]
 fn a_resident_file_is_copied_by_the_first_write() {
-    static BYTES: [u8; 5000] = [7; 5000];
+    #[repr(align(4096))]
+    struct Aligned([u8; 5000]);
+    static ALIGNED: Aligned = Aligned([7; 5000]);
+    let bytes = &ALIGNED.0;
     let fs = RamFs::new(0o755, now());
     let f = fs.root_node().add(b"f", &new(FileType::Regular, 0o644)).unwrap();
-    f.set_resident(&BYTES);
-    assert_eq!(f.resident().unwrap().as_ptr(), BYTES.as_ptr());
+    f.set_resident(bytes);
+    assert_eq!(f.resident().unwrap().as_ptr(), bytes.as_ptr());
     f.write_at(1, b"x").unwrap();
     assert!(f.resident().is_none());
+    let g = fs.root_node().add(b"g", &new(FileType::Regular, 0o644)).unwrap();
+    g.set_resident(&bytes[1..]);
+    assert!(g.resident().is_none(), "not on a page");
     let mut buf = [0; 5001];
     assert_eq!(f.read_at(0, &mut buf).unwrap(), 5000);
     assert_eq!(&buf[..3], &[7, b'x', 7]);
     assert_eq!(buf[4999], 7);
-    assert_eq!(BYTES[1], 7);
+    assert_eq!(bytes[1], 7);
 }
 
 #[test]

@@ -93,13 +93,16 @@ impl Mmu for Fake {
 
 /// Where the fake says that the resident file lies.
 const RESIDENT: u64 = 1 << 40;
-static FILE: [u8; 3 * P] = {
+#[repr(align(4096))]
+struct Aligned([u8; 3 * P]);
+static ALIGNED: Aligned = {
     let mut bytes = [0; 3 * P];
     bytes[0] = 1;
     bytes[P] = 2;
     bytes[2 * P] = 3;
-    bytes
+    Aligned(bytes)
 };
+static FILE: &[u8; 3 * P] = &ALIGNED.0;
 
 fn space() -> AddressSpace<Fake> {
     let bounds = Bounds { user_end: 1 << 47, mmap_top: 1 << 46, memory: 1 << 30 };

@@ -18,6 +18,8 @@ pub mod image;
 #[cfg(target_os = "none")]
 pub mod kernel;
 #[cfg(target_os = "none")]
+pub mod pages;
+#[cfg(target_os = "none")]
 pub mod slot;
 #[cfg(target_os = "none")]
 pub mod stack;

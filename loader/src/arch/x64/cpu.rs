@@ -310,3 +310,9 @@ fn enable_features() {
     FSGSBASE.store(cr4.contains(Cr4Flags::FSGSBASE), Ordering::Relaxed);
     super::context::init_fpu(xsave);
 }
+
+/// CPU features as the auxiliary vector has them (`AT_HWCAP`): CPUID 1, edx.
+#[must_use]
+pub fn hwcap() -> u64 {
+    u64::from(cpuid(1, 0)[3])
+}

@@ -1,0 +1,239 @@
+//! From the command line to the first instruction of the program.
+
+use super::load::{self, LoadError, Loaded};
+use super::thread::UserThread;
+use super::{PID, PROCESS, Places, Process, get};
+use crate::arch::trap::{TrapFrame, resume_user};
+use crate::cmdline::Parsed;
+use crate::end::{self, End, finish};
+use crate::fs::file::{OpenFile, flags};
+use crate::fs::ramfs::RamFs;
+use crate::fs::table::Table;
+use crate::fs::tty::{TTY, discipline::Key};
+use crate::fs::walk::Walker;
+use crate::fs::{Credentials, MountTable, Path, devfs, initial};
+use crate::log::direct;
+use crate::mm::{PhysRange, image};
+use crate::signal::{Set, number};
+use crate::sync::Mutex;
+use crate::thread::{self as kernel, UserContext};
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use bootfs::Bootfs;
+use core::fmt;
+use core::sync::atomic::AtomicU32;
+use driver_api::vfs::{DeviceNumber, FileType, NewInode, Timestamp};
+use driver_api::{Error, Result};
+use driver_api::sync::IrqLock;
+
+/// Where a program without a `/` in its name is looked for.
+const SEARCH: [&[u8]; 4] = [b"/bin/", b"/usr/bin/", b"/sbin/", b"/usr/sbin/"];
+/// What is looked for when the command line names no program.
+const DEFAULTS: [&[u8]; 2] = [b"/sbin/init", b"/bin/init"];
+/// The environment that a program gets besides the command line's.
+const ENVIRONMENT: [(&[u8], &[u8]); 3] = [
+    (b"PATH", b"/bin:/usr/bin:/sbin:/usr/sbin"),
+    (b"HOME", b"/"),
+    (b"TERM", b"vt100"),
+];
+
+/// Says why the program cannot run, and ends.
+fn fail(why: fmt::Arguments<'_>) -> ! {
+    direct(format_args!("osier: {why}\n"));
+    finish(End::Halt)
+}
+
+/// Starts the program that the command line names.
+pub fn start(parsed: Parsed) -> ! {
+    let (mounts, root) = mount_root();
+    if let Some(console) = crate::log::console() {
+        TTY.attach(console, key);
+        if let Err(e) = console.start_input(crate::registry::services(), &TTY) {
+            log::warn!(target: "console", "no input: {e:?}");
+        }
+    }
+    let walker = Walker { mounts: &mounts, root: &root, base: &root, who: Credentials::ROOT };
+    let (name, found) = find_program(&walker, &parsed.words);
+    let (loaded, table) =
+        load::load(&walker, found).unwrap_or_else(|e| fail(format_args!("{}: {e}", name.escape_ascii())));
+    let (path, entry) = (loaded.path.clone(), loaded.entry);
+    let (space, prepared) = loaded.split();
+
+    let files = open_console(&walker)
+        .unwrap_or_else(|e| fail(format_args!("/dev/console cannot be opened: {e:?}")));
+    let mut cmdline = Vec::new();
+    for word in &parsed.words {
+        cmdline.extend_from_slice(word);
+        cmdline.push(0);
+    }
+    let first = UserThread::new(PID, Set::default());
+    let places = Places { root: root.clone(), cwd: root.clone(), umask: 0o022 };
+    let process = Process {
+        table,
+        space,
+        files: Mutex::new(files),
+        mounts,
+        places: Mutex::new(places),
+        who: Credentials::ROOT,
+        program: path,
+        name: name.clone(),
+        cmdline,
+        actions: IrqLock::new([crate::signal::Action::default(); 64]),
+        threads: IrqLock::new(Vec::from([first.clone()])),
+        next_tid: AtomicU32::new(PID + 1),
+    };
+    PROCESS.call_once(|| process);
+
+    // From here on this thread is the program's first one.
+    let running = kernel::current();
+    first.kernel.call_once(|| Arc::downgrade(&running.arc()));
+    let base = name.rsplit(|&b| b == b'/').next().unwrap_or(&name);
+    running.set_name(base);
+    let Some(context) = UserContext::new(table, 0, 0, Box::new(first)) else {
+        fail(format_args!("{}: {}", name.escape_ascii(), LoadError::Memory));
+    };
+    running.set_user(context);
+
+    let variables = environment(&parsed.env);
+    let args: Vec<&[u8]> = if parsed.words.is_empty() {
+        Vec::from([&name[..]])
+    } else {
+        parsed.words.iter().map(Vec::as_slice).collect()
+    };
+    let env: Vec<&[u8]> = variables.iter().map(Vec::as_slice).collect();
+    let sp = Loaded::finish(&prepared, &args, &env)
+        .unwrap_or_else(|e| fail(format_args!("{}: {e}", name.escape_ascii())));
+    let frame = TrapFrame::new_user(entry, sp);
+    // Nothing that is owned here is dropped after this: the stack is given to the program.
+    drop((args, env));
+    drop((variables, prepared, parsed, name, root));
+    resume_user(&frame)
+}
+
+/// A key of the console: to the process.
+fn key(key: Key) {
+    let signal = match key {
+        Key::Interrupt => number::INT,
+        Key::Quit => number::QUIT,
+        Key::Suspend => number::TSTP,
+    };
+    if let Some(process) = get() {
+        super::thread::send_to_process(process, signal);
+    }
+}
+
+/// The bootfs: the boot module's, else the one that was packed with the kernel.
+fn bootfs_range() -> Option<PhysRange> {
+    end::boot_info().and_then(|info| info.module).or_else(image::bootfs)
+}
+
+/// Mounts the root file system and `/dev`.
+fn mount_root() -> (MountTable, Path) {
+    let fs = match bootfs_range() {
+        Some(range) => {
+            let image = Bootfs::new(image::read_only(range)).and_then(|image| {
+                image.verify()?;
+                Ok(image)
+            });
+            match image {
+                Ok(image) => initial::ramfs(&image)
+                    .unwrap_or_else(|e| fail(format_args!("the root file system: {e:?}"))),
+                Err(e) => fail(format_args!("the root file system: {e}")),
+            }
+        }
+        None => {
+            log::warn!(target: "kernel", "the image holds no files");
+            RamFs::new(0o755, Timestamp::default())
+        }
+    };
+    let (mounts, root) = MountTable::new(fs.root(), "ramfs");
+    if let Err(e) = mount_dev(&mounts, &root) {
+        fail(format_args!("/dev cannot be mounted: {e:?}"));
+    }
+    (mounts, root)
+}
+
+/// A directory at the root, made if it is not there.
+fn directory(root: &Path, name: &[u8], mode: u16) -> Result<Path> {
+    let new = NewInode {
+        kind: FileType::Directory,
+        mode,
+        uid: 0,
+        gid: 0,
+        device: DeviceNumber::default(),
+        target: b"",
+        now: crate::syscall::time::now(),
+    };
+    let dentry = match root.dentry.child(name) {
+        Err(Error::NotFound) => root.dentry.create(name, &new)?,
+        other => other?,
+    };
+    Ok(root.with(dentry))
+}
+
+fn mount_dev(mounts: &MountTable, root: &Path) -> Result<()> {
+    let now = crate::syscall::time::now();
+    let dev = RamFs::new(0o755, now);
+    devfs::populate(dev.root_node(), now)?;
+    mounts.mount(&directory(root, b"dev", 0o755)?, dev.root(), "devtmpfs", "dev", false)?;
+    directory(root, b"tmp", 0o1777)?;
+    Ok(())
+}
+
+/// The program's path, and its file; or says what was looked for, and ends.
+fn find_program(walker: &Walker<'_>, words: &[Vec<u8>]) -> (Vec<u8>, load::Found) {
+    let candidates: Vec<Vec<u8>> = match words.first() {
+        Some(program) if program.contains(&b'/') => Vec::from([program.clone()]),
+        Some(program) => SEARCH.iter().map(|dir| [dir, &program[..]].concat()).collect(),
+        None => DEFAULTS.iter().map(|path| path.to_vec()).collect(),
+    };
+    for path in &candidates {
+        match load::find(walker, path) {
+            Ok(found) => return (path.clone(), found),
+            Err(LoadError::File(Error::NotFound | Error::NotDirectory)) => {}
+            Err(e) => fail(format_args!("{}: {e}", path.escape_ascii())),
+        }
+    }
+    let mut looked = Vec::new();
+    for path in &candidates {
+        if !looked.is_empty() {
+            looked.extend_from_slice(b", ");
+        }
+        looked.extend_from_slice(path);
+    }
+    let looked = looked.escape_ascii();
+    match words.first() {
+        Some(program) => fail(format_args!(
+            "no program {}: looked for {looked} in the image",
+            program.escape_ascii()
+        )),
+        None => fail(format_args!(
+            "the command line names no program: looked for {looked} in the image"
+        )),
+    }
+}
+
+/// Descriptors 0, 1 and 2: the console.
+fn open_console(walker: &Walker<'_>) -> Result<Table<Arc<OpenFile>>> {
+    let path = Arc::new(walker.resolve(b"/dev/console", true)?);
+    let stream = devfs::open(path.inode().metadata().device).ok_or(Error::NoDevice)?;
+    let file = OpenFile::new(Some(path), Some(stream), flags::RDWR);
+    let mut files = Table::new();
+    for _ in 0..3 {
+        files.add(file.clone(), false, 0)?;
+    }
+    Ok(files)
+}
+
+/// The command line's variables, and the defaults for those that it does not name.
+fn environment(given: &[Vec<u8>]) -> Vec<Vec<u8>> {
+    let mut all: Vec<Vec<u8>> = given.to_vec();
+    for (name, value) in ENVIRONMENT {
+        let named = |v: &Vec<u8>| v.starts_with(name) && v.get(name.len()) == Some(&b'=');
+        if !all.iter().any(named) {
+            all.push([name, b"=", value].concat());
+        }
+    }
+    all
+}

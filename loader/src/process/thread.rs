@@ -1,0 +1,297 @@
+//! The app's threads: what each has of its own, signals to it, its end.
+
+use super::{Process, crash, exit, get, new_tid};
+use crate::arch::trap::{TrapFrame, resume_user};
+use crate::end::{End, finish};
+use crate::signal::{self, Action, ByDefault, Set};
+use crate::thread::{self as kernel, Priority, Thread, UserContext};
+use crate::trap::Access;
+use crate::user;
+use alloc::boxed::Box;
+use alloc::sync::{Arc, Weak};
+use core::sync::atomic::{AtomicUsize, Ordering};
+use driver_api::sync::IrqLock;
+use driver_api::{Error, Result};
+
+/// What a thread of the app has of its own.
+pub struct UserThread {
+    /// Its number, as the app sees it; the first one's is the process's.
+    pub tid: u32,
+    /// The kernel's side.
+    pub kernel: spin::Once<Weak<Thread>>,
+    /// Where to write 0 and wake a futex at its end (`set_tid_address`).
+    pub clear_tid: AtomicUsize,
+    /// Head of its robust futexes.
+    pub robust_list: AtomicUsize,
+    /// Its signals.
+    pub signals: IrqLock<Signals>,
+}
+
+/// A thread's signals.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Signals {
+    /// Not delivered now.
+    pub blocked: Set,
+    /// Sent, and not delivered yet.
+    pub pending: Set,
+    /// The alternate stack: address and length; length 0: none.
+    pub stack: (usize, usize),
+    /// What was blocked before a wait with another mask: back in force after the signals
+    /// that ended the wait were delivered.
+    pub saved: Option<Set>,
+    /// A system call is to be made again, unless a handler runs first.
+    pub restart: bool,
+}
+
+impl UserThread {
+    /// The thread `tid`.
+    #[must_use]
+    pub fn new(tid: u32, blocked: Set) -> Arc<Self> {
+        Arc::new(Self {
+            tid,
+            kernel: spin::Once::new(),
+            clear_tid: AtomicUsize::new(0),
+            robust_list: AtomicUsize::new(0),
+            signals: IrqLock::new(Signals { blocked, ..Signals::default() }),
+        })
+    }
+
+    /// Blocks these signals and no others; what was blocked before.
+    pub fn set_blocked(&self, blocked: Set) -> Set {
+        let (old, ready) = {
+            let mut signals = self.signals.lock();
+            let old = core::mem::replace(&mut signals.blocked, blocked);
+            (old, signals.pending.next(blocked).is_some())
+        };
+        // What was pending all along is delivered on the way out.
+        if ready {
+            self.wake();
+        }
+        old
+    }
+
+    /// Puts the mask back once the signals that are pending now were delivered.
+    pub fn restore_blocked_later(&self, blocked: Set) {
+        self.signals.lock().saved = Some(blocked);
+        self.wake();
+    }
+
+    /// The system call is made again on the way out.
+    pub fn set_restart(&self) {
+        self.signals.lock().restart = true;
+        self.wake();
+    }
+
+    fn wake(&self) {
+        if let Some(thread) = self.kernel.get().and_then(Weak::upgrade) {
+            thread.interrupt();
+        }
+    }
+
+    /// Sends it a signal, unless it would be ignored. From any context.
+    pub fn send(&self, signal: u8) {
+        let ignored = get().is_some_and(|process| {
+            let handler = action(process, signal).handler;
+            handler == Action::IGNORE
+                || handler == Action::DEFAULT && signal::default(signal) == ByDefault::Ignore
+        });
+        // One that is blocked waits all the same: the action may change until it is not.
+        if ignored && !self.signals.lock().blocked.has(signal) {
+            return;
+        }
+        let wakes = {
+            let mut signals = self.signals.lock();
+            signals.pending = Set(signals.pending.0 | Set::of(signal).0);
+            !signals.blocked.has(signal)
+        };
+        if wakes {
+            self.wake();
+        }
+    }
+}
+
+/// The thread of the app that runs; `None` in a thread of the kernel alone.
+#[must_use]
+pub fn try_current() -> Option<Arc<UserThread>> {
+    kernel::current().user()?.own::<Arc<UserThread>>().cloned()
+}
+
+/// The thread of the app that runs.
+///
+/// # Panics
+/// In a thread of the kernel alone: system calls come from threads of the app.
+#[must_use]
+pub fn current() -> Arc<UserThread> {
+    match try_current() {
+        Some(thread) => thread,
+        None => panic!("no thread of the app runs"),
+    }
+}
+
+/// A fault of the app's own doing.
+#[derive(Clone, Copy, Debug)]
+pub struct Fault<'a> {
+    /// What it becomes.
+    pub signal: u8,
+    /// `si_code`.
+    pub code: i32,
+    /// `si_addr`.
+    pub address: usize,
+    /// What was tried there.
+    pub access: Option<Access>,
+    /// What happened, for the report, when it was no access.
+    pub what: &'a str,
+}
+
+/// Makes a signal of a fault. One that is blocked or ignored ends the process all the same:
+/// the instruction would fault for ever.
+pub fn raise_fault(frame: &mut TrapFrame, fault: &Fault<'_>) {
+    crash::report(frame, fault.signal, Some(fault));
+    finish(End::Signal(fault.signal))
+}
+
+/// Sends a signal to the process: to the first thread that does not block it.
+pub fn send_to_process(process: &Process, signal: u8) {
+    let target = {
+        let threads = process.threads.lock();
+        let open = threads.iter().find(|t| !t.signals.lock().blocked.has(signal));
+        open.or(threads.first()).cloned()
+    };
+    if let Some(thread) = target {
+        thread.send(signal);
+    }
+}
+
+/// What the process wants done with `signal`.
+#[must_use]
+pub fn action(process: &Process, signal: u8) -> Action {
+    let index = usize::from(signal).wrapping_sub(1);
+    process.actions.lock().get(index).copied().unwrap_or_default()
+}
+
+/// Acts on the signals that are pending for the thread that runs.
+pub fn deliver(frame: &mut TrapFrame) {
+    let running = kernel::current();
+    if !running.interrupted() {
+        return;
+    }
+    running.take_interrupt();
+    let (Some(process), Some(thread)) = (get(), try_current()) else { return };
+    loop {
+        let next = {
+            let mut signals = thread.signals.lock();
+            let next = signals.pending.next(signals.blocked);
+            if let Some(signal) = next {
+                signals.pending = Set(signals.pending.0 & !Set::of(signal).0);
+            }
+            next
+        };
+        let Some(signal) = next else { break };
+        let action = action(process, signal);
+        if action.handler == Action::IGNORE {
+            continue;
+        }
+        match signal::default(signal) {
+            ByDefault::Ignore => {}
+            ByDefault::End => finish(End::Signal(signal)),
+            ByDefault::Crash => {
+                crash::report(frame, signal, None);
+                finish(End::Signal(signal))
+            }
+        }
+    }
+    let restart = {
+        let mut signals = thread.signals.lock();
+        if let Some(saved) = signals.saved.take() {
+            signals.blocked = saved;
+        }
+        core::mem::take(&mut signals.restart)
+    };
+    if restart {
+        frame.restart_syscall();
+    }
+}
+
+/// A thread that is to be started.
+pub struct NewThread {
+    /// Its registers.
+    pub frame: TrapFrame,
+    /// Its TLS register; `None`: that of the thread that starts it.
+    pub tls: Option<usize>,
+    /// The signals that it blocks.
+    pub blocked: Set,
+    /// See [`UserThread::clear_tid`].
+    pub clear_tid: usize,
+}
+
+/// Starts a thread; `announce` is told its number before it runs.
+///
+/// # Errors
+/// `NoMemory`, `WouldBlock` when there are too many, and what `announce` gives: nothing was
+/// started then.
+pub fn spawn_thread(
+    process: &'static Process,
+    new: NewThread,
+    announce: impl FnOnce(u32) -> Result<()>,
+) -> Result<u32> {
+    let thread = UserThread::new(new_tid(process), new.blocked);
+    thread.clear_tid.store(new.clear_tid, Ordering::Relaxed);
+    let tid = thread.tid;
+    let tls = new.tls.unwrap_or_else(crate::arch::context::user_tls);
+    let own = Box::new(thread.clone());
+    let context = UserContext::new(process.table, 0, tls, own).ok_or(Error::NoMemory)?;
+    announce(tid)?;
+    {
+        let mut threads = process.threads.lock();
+        threads.try_reserve(1).map_err(|_| Error::NoMemory)?;
+        threads.push(thread.clone());
+    }
+    let mut name = [0; 15];
+    let len = kernel::current().with_name(|n| {
+        let len = n.len().min(name.len());
+        name[..len].copy_from_slice(&n[..len]);
+        len
+    });
+    let frame = new.frame;
+    let started = thread.clone();
+    let spawned = kernel::spawn("", Priority::Normal, move || {
+        let running = kernel::current();
+        running.set_name(&name[..len]);
+        started.kernel.call_once(|| Arc::downgrade(&running.arc()));
+        // A signal may have come before there was anyone to wake.
+        started.wake();
+        running.set_user(context);
+        drop(started);
+        resume_user(&frame)
+    });
+    if spawned.is_err() {
+        process.threads.lock().retain(|t| t.tid != tid);
+        return Err(Error::WouldBlock);
+    }
+    Ok(tid)
+}
+
+/// Ends the thread that runs; with the last one the process ends, with `status`.
+pub fn exit_thread(status: u8) -> ! {
+    let Some(process) = get() else { exit(status) };
+    {
+        let thread = current();
+        let last = {
+            let mut threads = process.threads.lock();
+            let before = threads.len();
+            if let Some(at) = threads.iter().position(|t| t.tid == thread.tid) {
+                threads.swap_remove(at);
+            }
+            before == 1
+        };
+        if last {
+            exit(status);
+        }
+        let clear = thread.clear_tid.load(Ordering::Relaxed);
+        if clear != 0 && user::write_u32(clear, 0).is_ok() {
+            // Whoever joins it waits on this futex.
+            crate::syscall::futex::wake_address(clear, 1);
+        }
+    }
+    kernel::exit()
+}

@@ -1,0 +1,215 @@
+//! Futexes (`futex(2)`): wait, wake, requeue, bitsets, both clocks. Priority inheritance is
+//! declined with `ENOSYS`, as by a Linux built without it.
+//!
+//! There is one process, so an address is a key. One lock serves all: it is held while the
+//! value is looked at, which may bring a page in, and is released before anyone sleeps.
+
+use super::time::{clock, read_timespec, to_monotonic};
+use super::{Errno, Outcome, syscall};
+use crate::sync::{Mutex, Wait, WaitQueue, Woken};
+use crate::{arch, time};
+use alloc::collections::VecDeque;
+use alloc::sync::Arc;
+use driver_api::Error;
+use driver_api::sync::IrqLock;
+
+/// Operations and flags (`include/uapi/linux/futex.h`).
+mod op {
+    pub const WAIT: u32 = 0;
+    pub const WAKE: u32 = 1;
+    pub const REQUEUE: u32 = 3;
+    pub const CMP_REQUEUE: u32 = 4;
+    pub const WAKE_OP: u32 = 5;
+    pub const WAIT_BITSET: u32 = 9;
+    pub const WAKE_BITSET: u32 = 10;
+    pub const PRIVATE: u32 = 128;
+    pub const CLOCK_REALTIME: u32 = 256;
+}
+
+/// Matches every waiter.
+const ANY: u32 = u32::MAX;
+
+struct Waiter {
+    /// The address that it waits for; a requeue changes it.
+    address: IrqLock<usize>,
+    bits: u32,
+    woken: IrqLock<bool>,
+    queue: WaitQueue,
+}
+
+/// All waiters, longest waiting first.
+static WAITERS: Mutex<VecDeque<Arc<Waiter>>> = Mutex::new(VecDeque::new());
+
+fn load(address: usize) -> Result<u32, Error> {
+    if !address.is_multiple_of(4) {
+        return Err(Error::Invalid);
+    }
+    arch::uaccess::read_user_u32(address).map_err(|_| Error::Fault)
+}
+
+fn wait(address: usize, expected: u32, deadline: Option<u64>, bits: u32) -> Outcome {
+    if bits == 0 {
+        return Err(Errno::EINVAL);
+    }
+    let waiter = Arc::new(Waiter {
+        address: IrqLock::new(address),
+        bits,
+        woken: IrqLock::new(false),
+        queue: WaitQueue::new(),
+    });
+    {
+        let mut all = WAITERS.lock();
+        if load(address)? != expected {
+            return Err(Errno::EAGAIN);
+        }
+        all.try_reserve(1).map_err(|_| Error::NoMemory)?;
+        all.push_back(waiter.clone());
+    }
+    let how = Wait { deadline, interruptible: true };
+    let (guard, woken) = waiter.queue.wait_while(&waiter.woken, how, |woken| !*woken);
+    drop(guard);
+    if woken == Woken::Woken {
+        return Ok(0);
+    }
+    let mut all = WAITERS.lock();
+    let before = all.len();
+    all.retain(|w| !Arc::ptr_eq(w, &waiter));
+    if all.len() == before {
+        // Somebody woke it after all.
+        return Ok(0);
+    }
+    match woken {
+        Woken::TimedOut => Err(Errno::ETIMEDOUT),
+        // With a time-out the rest of it would be lost: as in Linux the call is made again
+        // only without one.
+        _ if deadline.is_some() => Err(Errno::EINTR),
+        _ => Err(Error::Restart.into()),
+    }
+}
+
+/// Wakes up to `count` of those that wait for `address` with one of `bits`.
+fn wake(all: &mut VecDeque<Arc<Waiter>>, address: usize, count: usize, bits: u32) -> usize {
+    let mut woken = 0;
+    all.retain(|waiter| {
+        let matches = woken < count && *waiter.address.lock() == address && waiter.bits & bits != 0;
+        if matches {
+            woken += 1;
+            *waiter.woken.lock() = true;
+            waiter.queue.wake_all();
+        }
+        !matches
+    });
+    woken
+}
+
+/// Wakes up to `count` of those that wait for `address`: for the end of a thread.
+pub fn wake_address(address: usize, count: usize) {
+    wake(&mut WAITERS.lock(), address, count, ANY);
+}
+
+fn requeue(from: usize, to: usize, wakes: usize, moves: usize, expected: Option<u32>) -> Outcome {
+    if !to.is_multiple_of(4) {
+        return Err(Errno::EINVAL);
+    }
+    let mut all = WAITERS.lock();
+    let value = load(from)?;
+    if expected.is_some_and(|e| e != value) {
+        return Err(Errno::EAGAIN);
+    }
+    let woken = wake(&mut all, from, wakes, ANY);
+    let mut moved = 0;
+    for waiter in all.iter() {
+        let mut address = waiter.address.lock();
+        if moved < moves && *address == from {
+            *address = to;
+            moved += 1;
+        }
+    }
+    Ok(if expected.is_some() { woken + moved } else { woken })
+}
+
+/// `FUTEX_WAKE_OP`: changes the second futex, wakes waiters of the first, and of the second
+/// if its old value compares as asked.
+fn wake_op(first: usize, wakes: usize, second: usize, wakes2: usize, encoded: u32) -> Outcome {
+    // Sign-extended 12 bits each.
+    let signed = |v: u32| ((v << 20).cast_signed() >> 20).cast_unsigned();
+    let operand = signed(encoded >> 12 & 0xfff);
+    let compared = signed(encoded & 0xfff);
+    let operation = encoded >> 28;
+    // FUTEX_OP_OPARG_SHIFT
+    let operand = if operation & 8 != 0 { 1_u32.wrapping_shl(operand) } else { operand };
+    let mut all = WAITERS.lock();
+    load(first)?;
+    let old = loop {
+        let old = load(second)?;
+        let new = match operation & 7 {
+            0 => operand,
+            1 => old.wrapping_add(operand),
+            2 => old | operand,
+            3 => old & !operand,
+            4 => old ^ operand,
+            _ => return Err(Errno::ENOSYS),
+        };
+        let seen = arch::uaccess::compare_exchange_user_u32(second, old, new)
+            .map_err(|_| Error::Fault)?;
+        if seen == old {
+            break old;
+        }
+    };
+    let (a, b) = (old.cast_signed(), compared.cast_signed());
+    let matches = match encoded >> 24 & 0xf {
+        0 => a == b,
+        1 => a != b,
+        2 => a < b,
+        3 => a <= b,
+        4 => a > b,
+        5 => a >= b,
+        _ => return Err(Errno::ENOSYS),
+    };
+    let mut woken = wake(&mut all, first, wakes, ANY);
+    if matches {
+        woken += wake(&mut all, second, wakes2, ANY);
+    }
+    Ok(woken)
+}
+
+syscall! {
+    /// `futex(2)`, without the priority-inheriting operations.
+    fn futex(address: usize, operation: u32, value: u32, timeout: usize, second: usize, value3: u32) {
+        let realtime = operation & op::CLOCK_REALTIME != 0;
+        let operation = operation & !(op::PRIVATE | op::CLOCK_REALTIME);
+        if realtime && !matches!(operation, op::WAIT | op::WAIT_BITSET) {
+            return Err(Errno::ENOSYS);
+        }
+        let count = value.cast_signed().max(0) as usize;
+        let count2 = (timeout as i32).max(0) as usize;
+        match operation {
+            op::WAIT | op::WAIT_BITSET => {
+                let deadline = if timeout == 0 {
+                    None
+                } else {
+                    let given = read_timespec(timeout)?;
+                    // WAIT takes a length of time, WAIT_BITSET a point of it.
+                    Some(match (operation, realtime) {
+                        (op::WAIT, _) => time::now_ns().saturating_add(given),
+                        (_, true) => to_monotonic(clock::REALTIME, given),
+                        (_, false) => given,
+                    })
+                };
+                let bits = if operation == op::WAIT { ANY } else { value3 };
+                wait(address, value, deadline, bits)
+            }
+            op::WAKE | op::WAKE_BITSET => {
+                let bits = if operation == op::WAKE { ANY } else { value3 };
+                if bits == 0 || !address.is_multiple_of(4) {
+                    return Err(Errno::EINVAL);
+                }
+                Ok(wake(&mut WAITERS.lock(), address, count, bits))
+            }
+            op::REQUEUE => requeue(address, second, count, count2, None),
+            op::CMP_REQUEUE => requeue(address, second, count, count2, Some(value3)),
+            op::WAKE_OP => wake_op(address, count, second, count2, value3),
+            _ => Err(Errno::ENOSYS),
+        }
+    }
+}

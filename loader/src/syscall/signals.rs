@@ -1,0 +1,203 @@
+//! Signals.
+
+use super::{Errno, Outcome, process, syscall};
+use crate::process::{PID, UserThread, current, send_to_process};
+use crate::signal::{Action, Set, number};
+use crate::user;
+use alloc::sync::Arc;
+use driver_api::Error;
+
+/// Size of a signal set in the ABI.
+const SET_LEN: usize = 8;
+/// Smallest alternate stack (`MINSIGSTKSZ`).
+const MIN_STACK: usize = if cfg!(target_arch = "x86_64") { 2048 } else { 5120 };
+
+fn valid(signal: u32) -> Result<u8, Errno> {
+    u8::try_from(signal).ok().filter(|s| (1..=number::MAX).contains(s)).ok_or(Errno::EINVAL)
+}
+
+fn read_action(at: usize) -> Result<Action, Error> {
+    let raw: [u8; 32] = user::read_array(at)?;
+    let mut words = [0; 4];
+    for (to, from) in words.iter_mut().zip(raw.as_chunks::<8>().0) {
+        *to = u64::from_le_bytes(*from);
+    }
+    let [handler, flags, restorer, mask] = words;
+    Ok(Action {
+        handler: handler as usize,
+        flags,
+        restorer: restorer as usize,
+        mask: Set(mask & !Set::UNBLOCKABLE.0),
+    })
+}
+
+fn write_action(to: usize, action: &Action) -> Result<(), Error> {
+    let mut raw = [0; 32];
+    let words = [action.handler as u64, action.flags, action.restorer as u64, action.mask.0];
+    for (to, word) in raw.as_chunks_mut::<8>().0.iter_mut().zip(words) {
+        *to = word.to_le_bytes();
+    }
+    user::write(to, &raw)
+}
+
+fn thread(tid: i32) -> Result<Arc<UserThread>, Errno> {
+    let found = process()?.threads.lock().iter().find(|t| t.tid == tid.cast_unsigned()).cloned();
+    found.ok_or(Errno::ESRCH)
+}
+
+/// Sends `signal` (0: only looks whether it could).
+fn send(tid: i32, signal: u32) -> Outcome {
+    let thread = thread(tid)?;
+    if signal != 0 {
+        thread.send(valid(signal)?);
+    }
+    Ok(0)
+}
+
+syscall! {
+    /// `rt_sigaction(2)`.
+    fn rt_sigaction(signal: u32, new: usize, old: usize, size: usize) {
+        let signal = valid(signal)?;
+        if size != SET_LEN || (new != 0 && Set::UNBLOCKABLE.has(signal)) {
+            return Err(Errno::EINVAL);
+        }
+        let process = process()?;
+        let action = if new == 0 { None } else { Some(read_action(new)?) };
+        let before = {
+            let mut actions = process.actions.lock();
+            let slot = actions.get_mut(usize::from(signal) - 1).ok_or(Errno::EINVAL)?;
+            let before = *slot;
+            if let Some(action) = action {
+                *slot = action;
+            }
+            before
+        };
+        if old != 0 {
+            write_action(old, &before)?;
+        }
+        Ok(0)
+    }
+
+    /// `rt_sigprocmask(2)`.
+    fn rt_sigprocmask(how: u32, new: usize, old: usize, size: usize) {
+        if size != SET_LEN {
+            return Err(Errno::EINVAL);
+        }
+        let thread = current();
+        let before = thread.signals.lock().blocked;
+        if new != 0 {
+            let set = user::read_u64(new)?;
+            let after = match how {
+                0 => before.0 | set,
+                1 => before.0 & !set,
+                2 => set,
+                _ => return Err(Errno::EINVAL),
+            };
+            thread.set_blocked(Set(after & !Set::UNBLOCKABLE.0));
+        }
+        if old != 0 {
+            user::write_u64(old, before.0)?;
+        }
+        Ok(0)
+    }
+
+    /// `rt_sigpending(2)`.
+    fn rt_sigpending(to: usize, size: usize) {
+        if size > SET_LEN {
+            return Err(Errno::EINVAL);
+        }
+        let pending = {
+            let thread = current();
+            let signals = thread.signals.lock();
+            signals.pending.0 & signals.blocked.0
+        };
+        user::write(to, pending.to_le_bytes().get(..size).unwrap_or(&[]))?;
+        Ok(0)
+    }
+
+    /// `rt_sigsuspend(2)`.
+    fn rt_sigsuspend(mask: usize, size: usize) {
+        if size != SET_LEN {
+            return Err(Errno::EINVAL);
+        }
+        let mask = Set(user::read_u64(mask)? & !Set::UNBLOCKABLE.0);
+        let thread = current();
+        let old = thread.set_blocked(mask);
+        thread.restore_blocked_later(old);
+        while crate::thread::sleep_until(u64::MAX, true) != crate::thread::Woken::Interrupted {}
+        Err(Errno::EINTR)
+    }
+
+    /// `pause(2)`.
+    fn pause() {
+        while crate::thread::sleep_until(u64::MAX, true) != crate::thread::Woken::Interrupted {}
+        Err(Errno::EINTR)
+    }
+
+    /// `sigaltstack(2)`.
+    fn sigaltstack[call](new: usize, old: usize) {
+        // SS_ONSTACK 1, SS_DISABLE 2
+        let thread = current();
+        let (base, len) = thread.signals.lock().stack;
+        let on_it = len > 0 && call.frame.sp().wrapping_sub(base) < len;
+        let update = if new == 0 {
+            None
+        } else {
+            let raw: [u8; 24] = user::read_array(new)?;
+            let word = |i: usize| raw.as_chunks::<8>().0.get(i).map_or(0, |w| u64::from_le_bytes(*w));
+            Some((word(0) as usize, word(1) as u32, word(2) as usize))
+        };
+        if old != 0 {
+            let flags = if len == 0 { 2 } else { u64::from(on_it) };
+            let mut raw = [0; 24];
+            for (to, word) in raw.as_chunks_mut::<8>().0.iter_mut().zip([base as u64, flags, len as u64]) {
+                *to = word.to_le_bytes();
+            }
+            user::write(old, &raw)?;
+        }
+        if let Some((base, flags, len)) = update {
+            if on_it {
+                return Err(Errno::EPERM);
+            }
+            let stack = match flags {
+                2 => (0, 0),
+                0 | 1 if len < MIN_STACK => return Err(Error::NoMemory.into()),
+                0 | 1 => (base, len),
+                _ => return Err(Errno::EINVAL),
+            };
+            thread.signals.lock().stack = stack;
+        }
+        Ok(0)
+    }
+
+    /// `kill(2)` of this process.
+    fn kill(pid: i32, signal: u32) {
+        // 0 is the group, -1 everyone: the process is alone in both.
+        if !(pid == 0 || pid == -1 || pid.unsigned_abs() == PID) {
+            return Err(Errno::ESRCH);
+        }
+        if signal != 0 {
+            send_to_process(process()?, valid(signal)?);
+        }
+        Ok(0)
+    }
+
+    /// `tkill(2)`.
+    fn tkill(tid: i32, signal: u32) {
+        if tid <= 0 {
+            return Err(Errno::EINVAL);
+        }
+        send(tid, signal)
+    }
+
+    /// `tgkill(2)`.
+    fn tgkill(pid: i32, tid: i32, signal: u32) {
+        if pid <= 0 || tid <= 0 {
+            return Err(Errno::EINVAL);
+        }
+        if pid.cast_unsigned() != PID {
+            return Err(Errno::ESRCH);
+        }
+        send(tid, signal)
+    }
+}
