@@ -14,6 +14,8 @@ pub mod host;
 pub mod host_tests;
 pub mod io;
 pub mod kvm;
+#[cfg(test)]
+mod lld_tests;
 pub mod lock;
 pub mod log;
 pub mod memo;

@@ -211,15 +211,22 @@ fn dynamic_symbol<'a>(
 fn relr(file: &ElfFile<'_>, table: Table, out: &mut Vec<Fixup>) -> Result<(), RelocateError> {
     let wraps = || RelocateError::Dynamic("the RELR table wraps around".to_owned());
     let mut next: Option<u64> = None;
+    // Ascending, as linkers write them: so the table cannot name a word twice, and a
+    // hostile one cannot ask for more words than the image has. An address may lie inside
+    // the range of the bitmap before it: a word that is not aligned like the bitmap's.
+    let mut free = 0;
+    let mut push = |at: u64| {
+        if at < free {
+            return Err(RelocateError::Overlap { at });
+        }
+        free = at.checked_add(8).ok_or_else(wraps)?;
+        out.push(relative_in_place(file, at)?);
+        Ok(())
+    };
     for entry in entries::<object::U64<LE>>(file, table, "the RELR table")? {
         let entry = entry.get(LE);
         if entry & 1 == 0 {
-            // Ascending, as linkers write them: so the table cannot name a word twice, and
-            // a hostile one cannot ask for more words than the image has.
-            if next.is_some_and(|n| entry < n) {
-                return Err(RelocateError::Overlap { at: entry });
-            }
-            out.push(relative_in_place(file, entry)?);
+            push(entry)?;
             next = Some(entry.checked_add(8).ok_or_else(wraps)?);
             continue;
         }
@@ -227,8 +234,7 @@ fn relr(file: &ElfFile<'_>, table: Table, out: &mut Vec<Fixup>) -> Result<(), Re
             return Err(RelocateError::Dynamic("the RELR table begins with a bitmap".to_owned()));
         };
         for bit in (0..63).filter(|bit| entry >> (bit + 1) & 1 == 1) {
-            let at = base.checked_add(bit * 8).ok_or_else(wraps)?;
-            out.push(relative_in_place(file, at)?);
+            push(base.checked_add(bit * 8).ok_or_else(wraps)?)?;
         }
         next = Some(base.checked_add(63 * 8).ok_or_else(wraps)?);
     }

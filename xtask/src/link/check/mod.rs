@@ -137,11 +137,13 @@ pub fn check(linked: &[u8], relocated: &[u8], plan: &CheckPlan<'_>) -> Result<()
     if found.is_empty() { Ok(()) } else { Err(CheckError(found)) }
 }
 
+/// Symbols that another file would have to define. An absent weak one is 0 by definition;
+/// lld writes a hidden one, which no other file could define, as local.
 fn undefined(file: &FileView<'_>, found: &mut Vec<Finding>) {
     let undefined = file.elf.syms.iter().filter(|s| {
         s.st_shndx == section_header::SHN_UNDEF as usize
             && s.st_name != 0
-            && s.st_bind() != sym::STB_WEAK
+            && s.st_bind() == sym::STB_GLOBAL
     });
     found.extend(undefined.map(|s| Finding::Undefined(file.name(&s).to_owned())));
 }

@@ -243,7 +243,14 @@ fn packed_relocations() {
     assert!(matches!(relr(&[RELR_AT, RELR_AT]), Err(RelocateError::Overlap { .. })));
     assert!(matches!(relr(&[DATA_AT, RELR_AT]), Err(RelocateError::Overlap { .. })));
     assert!(matches!(relr(&[RELR_AT, u64::MAX]), Err(RelocateError::Target { .. })));
-    assert!(matches!(relr(&[u64::MAX - 7]), Err(RelocateError::Target { .. })));
+    assert!(matches!(relr(&[u64::MAX - 9]), Err(RelocateError::Target { .. })));
+    assert!(matches!(relr(&[u64::MAX - 7]), Err(RelocateError::Dynamic(_))));
+    // An address within the range of the bitmap before it: a word at an odd place.
+    let mut sample = Sample::new(elf::EM_X86_64);
+    sample.rela.clear();
+    sample.relr = vec![RELR_AT, 1, RELR_AT + 0xc];
+    let done = relocate(&sample.bytes(), &X64).unwrap();
+    assert_eq!(relocs::decode(&done.relocs), Some(vec![0x1080, 0x108c]));
     // 63 words a bitmap: the second one begins 64 words after the address.
     assert!(matches!(
         relr(&[DATA_AT, 1, 1, 3]),
