@@ -89,6 +89,12 @@ entry:
     adrp    x0, {boot_tables}
     add     x0, x0, :lo12:{boot_tables}
     bl      mmu_on                  // returns at the virtual address
+    add     x0, x0, #{empty}, lsl #12
+    msr     ttbr0_el1, x0           // the identity map is not needed any more
+    isb
+    tlbi    vmalle1
+    dsb     nsh
+    isb
     adrp    x0, {boot_stack}
     add     x0, x0, :lo12:{boot_stack}
     mov     x1, #{boot_stack_len}
@@ -110,6 +116,8 @@ aarch64_secondary_entry:
     bl      mmu_on
     adrp    x19, {start}
     add     x19, x19, :lo12:{start}
+    add     x0, x0, #{empty}, lsl #12
+    msr     ttbr0_el1, x0
     ldr     x0, [x19, #{start_root}]
     msr     ttbr1_el1, x0
     isb
@@ -267,7 +275,7 @@ boot_tables:
     ret
 
 // x0: boot tables, x21: the image's virtual address, x20: its physical one. Returns at
-// virtual addresses. Clobbers x0-x5.
+// virtual addresses. Keeps x0, clobbers x1-x5.
 mmu_on:
     ldr     x1, ={mair}
     msr     mair_el1, x1
@@ -308,6 +316,7 @@ mmu_on:
     id_l1 = const 0x1000,
     id_l2 = const 0x2000,
     id_l3 = const 0x3000,
+    empty = const tables::EMPTY,
     k_l0 = const tables::K_L0,
     k_l1 = const tables::K_L1,
     k_l2 = const tables::K_L2,

@@ -112,7 +112,6 @@ pub fn start(
 /// Entered by `head` on the new CPU's own stack, with the kernel's tables active.
 pub(super) extern "C" fn secondary(cpu: &'static PerCpu) -> ! {
     percpu::install(cpu);
-    paging::deactivate_user();
     super::cpu::init_this_cpu();
     clock::stop_oneshot();
     let entry = START.entry.load(Ordering::Relaxed);

@@ -12,12 +12,14 @@
 use core::cell::UnsafeCell;
 
 use super::pte::{
-    ADDRESS, AF, AP_READ_ONLY, ATTR_DEVICE, ATTR_NORMAL, PXN, SH_INNER, TABLE_OR_PAGE, UXN, VALID,
+    ADDRESS, AF, AP_READ_ONLY, ATTR_DEVICE, ATTR_NORMAL, NG, PXN, SH_INNER, TABLE_OR_PAGE, UXN,
+    VALID,
 };
 use crate::mm::{PAGE_SIZE, PhysAddr, PhysRange, VirtAddr, layout};
 
 /// Descriptor of the identity-mapped page.
-pub const ID_PAGE: u64 = VALID | TABLE_OR_PAGE | ATTR_NORMAL | AP_READ_ONLY | SH_INNER | AF | UXN;
+pub const ID_PAGE: u64 =
+    VALID | TABLE_OR_PAGE | ATTR_NORMAL | AP_READ_ONLY | SH_INNER | AF | NG | UXN;
 /// Descriptor of a block of the kernel image.
 pub const KERNEL_BLOCK: u64 = VALID | ATTR_NORMAL | SH_INNER | AF | UXN;
 /// Descriptor of a block of the early direct map.
@@ -36,7 +38,7 @@ pub const K_L2: usize = 6;
 const FIX_L1: usize = 8;
 const FIX_L2: usize = 9;
 /// Never filled: what TTBR0 points to while there is no user address space.
-const EMPTY: usize = 10;
+pub const EMPTY: usize = 10;
 /// From here on only the time before `mm::init` needs the tables.
 const FIRST_RECLAIMABLE: usize = DIRECT_L1;
 const DIRECT_L1: usize = 11;
