@@ -86,6 +86,7 @@ pub enum Command {
     Plan(crate::cmd::plan::Plan),
     Profile(crate::cmd::profile::Profile),
     Schema(crate::cmd::schema::Schema),
+    New(crate::cmd::new::New),
     Doctor(crate::cmd::doctor::Doctor),
 }
 
@@ -105,6 +106,7 @@ impl Command {
             Command::Plan(plan) => plan.run(cx),
             Command::Profile(profile) => profile.run(cx),
             Command::Schema(schema) => schema.run(cx),
+            Command::New(new) => new.run(cx),
             Command::Doctor(doctor) => doctor.run(cx),
         }
     }

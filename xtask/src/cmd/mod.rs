@@ -9,3 +9,4 @@ pub mod profile;
 pub mod run;
 pub mod schema;
 pub mod test;
+pub mod new;
