@@ -258,6 +258,13 @@ pub fn init(_info: &BootInfo) -> u64 {
     tsc_hz
 }
 
+/// Makes the timer of a CPU that was just started as the boot CPU's; its local APIC is on.
+pub(super) fn init_this_cpu() {
+    if DEADLINES.load(Ordering::Relaxed) {
+        lapic::use_deadlines();
+    }
+}
+
 /// The monotonic counter.
 #[must_use]
 pub fn counter() -> u64 {

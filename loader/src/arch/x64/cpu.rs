@@ -10,6 +10,7 @@ use x86_64::registers::model_specific::Msr;
 use super::percpu::{self, ArchPerCpu};
 use super::{idt, trap};
 use crate::bootinfo::BootInfo;
+use crate::mm::stack::KernelStack;
 
 /// Selectors, as Linux has them: a debugger and some language runtimes know these values.
 pub(super) const KERNEL_CS: u16 = 0x10;
@@ -42,10 +43,6 @@ pub(super) const IST_IRQ: usize = 1;
 pub(super) const IST_NMI: usize = 2;
 pub(super) const IST_DOUBLE_FAULT: usize = 3;
 pub(super) const IST_MACHINE_CHECK: usize = 4;
-
-/// Bytes of each: interrupts run drivers' handlers, the others a report and its backtrace.
-const IRQ_STACK: usize = if cfg!(debug_assertions) { 32 << 10 } else { 16 << 10 };
-const FAULT_STACK: usize = if cfg!(debug_assertions) { 16 << 10 } else { 8 << 10 };
 
 /// 64-bit task state segment (Intel SDM vol. 3, 8.7).
 #[repr(C, packed(4))]
@@ -84,31 +81,34 @@ impl Tss {
     }
 }
 
-/// The stacks of a CPU's interrupt stack table.
+/// The stacks of the boot CPU for what may come before there is memory for others.
 #[repr(C, align(4096))]
-pub struct IstStacks {
-    irq: UnsafeCell<[u8; IRQ_STACK]>,
-    nmi: UnsafeCell<[u8; FAULT_STACK]>,
-    double_fault: UnsafeCell<[u8; FAULT_STACK]>,
-    machine_check: UnsafeCell<[u8; FAULT_STACK]>,
+struct EarlyStacks(UnsafeCell<[[u8; EARLY_STACK]; 3]>);
+
+/// Bytes of each: a report and its backtrace.
+const EARLY_STACK: usize = if cfg!(debug_assertions) { 16 << 10 } else { 8 << 10 };
+
+// SAFETY: only the boot CPU uses them, as stacks.
+unsafe impl Sync for EarlyStacks {}
+
+static EARLY_STACKS: EarlyStacks = EarlyStacks(UnsafeCell::new([[0; EARLY_STACK]; 3]));
+
+/// The stacks of a CPU's interrupt stack table, each between unmapped pages.
+pub(super) struct IstStacks([KernelStack; 4]);
+
+impl IstStacks {
+    /// `None` without memory.
+    pub(super) fn new() -> Option<Self> {
+        let new = KernelStack::new;
+        Some(Self([new()?, new()?, new()?, new()?]))
+    }
 }
-
-// SAFETY: only the CPU that they were given to uses them, as stacks.
-unsafe impl Sync for IstStacks {}
-
-static BOOT_STACKS: IstStacks = IstStacks {
-    irq: UnsafeCell::new([0; IRQ_STACK]),
-    nmi: UnsafeCell::new([0; FAULT_STACK]),
-    double_fault: UnsafeCell::new([0; FAULT_STACK]),
-    machine_check: UnsafeCell::new([0; FAULT_STACK]),
-};
 
 /// Whether `address` lies on the interrupt stack of this CPU.
 #[must_use]
 pub fn on_interrupt_stack(address: usize) -> bool {
-    // SAFETY: reads this CPU's own TSS, which nobody writes now.
-    let top = unsafe { (*percpu::current().arch.tss.get()).ist[IST_IRQ - 1] } as usize;
-    (top.wrapping_sub(IRQ_STACK)..top).contains(&address)
+    let [start, end] = &percpu::current().arch.irq_stack;
+    (start.load(Ordering::Relaxed)..end.load(Ordering::Relaxed)).contains(&address)
 }
 
 /// Bits of CPUID's leaves 1, 7 and 0Dh that the kernel acts on.
@@ -210,29 +210,72 @@ pub fn init_boot_cpu(_info: &BootInfo) {
 
 /// What the entry code does before anything that could fault: the boot CPU's tables.
 pub(super) fn early_init() {
-    percpu::install(&crate::percpu::BOOT_CPU);
-    load_tables(&crate::percpu::BOOT_CPU.arch, &BOOT_STACKS);
+    let cpu = &crate::percpu::BOOT_CPU;
+    percpu::install(cpu);
+    for (ist, nth) in [(IST_NMI, 0), (IST_DOUBLE_FAULT, 1), (IST_MACHINE_CHECK, 2)] {
+        let top = EARLY_STACKS.0.get() as usize + (nth + 1) * EARLY_STACK;
+        // SAFETY: the end of a stack that is this CPU's alone.
+        unsafe { set_ist(&cpu.arch, ist, top) };
+    }
+    load_tables(&cpu.arch);
     idt::load();
 }
 
-/// Fills in and loads `block`'s GDT and TSS on this CPU.
-fn load_tables(block: &'static ArchPerCpu, stacks: &'static IstStacks) {
-    let owner = core::ptr::from_ref(block) as u64;
-    // SAFETY: this CPU's own block and stacks, which nobody uses yet.
-    unsafe {
-        let tss = &mut *block.tss.get();
-        let top = |base: usize, len: usize| {
-            // The last word tells entries that cannot trust GS whose stack this is.
-            let top = base + len - 16;
-            (top as *mut u64).write(owner);
-            top as u64
-        };
-        tss.set_ist(IST_IRQ, top(stacks.irq.get() as usize, IRQ_STACK));
-        tss.set_ist(IST_NMI, top(stacks.nmi.get() as usize, FAULT_STACK));
-        tss.set_ist(IST_DOUBLE_FAULT, top(stacks.double_fault.get() as usize, FAULT_STACK));
-        tss.set_ist(IST_MACHINE_CHECK, top(stacks.machine_check.get() as usize, FAULT_STACK));
+/// Gives the boot CPU its interrupt stack. Before interrupts are on.
+pub(super) fn init_interrupt_stack() {
+    match KernelStack::new() {
+        Some(stack) => load_irq_stack(&crate::percpu::BOOT_CPU.arch, stack),
+        None => panic!("no memory for the interrupt stack"),
+    }
+}
 
-        let base = core::ptr::from_ref(tss) as u64;
+/// Gives a CPU its interrupt stack, for ever.
+fn load_irq_stack(block: &ArchPerCpu, stack: KernelStack) {
+    let range = stack.range();
+    core::mem::forget(stack);
+    // SAFETY: the end of a stack that is that CPU's from now on, and that no interrupt uses.
+    unsafe { set_ist(block, IST_IRQ, range.end) };
+    let [start, end] = &block.irq_stack;
+    start.store(range.start, Ordering::Relaxed);
+    end.store(range.end, Ordering::Relaxed);
+}
+
+/// Gives a CPU that does not run yet its stacks, for ever.
+pub(super) fn load_stacks(block: &ArchPerCpu, stacks: IstStacks) {
+    let [irq, nmi, double_fault, machine_check] = stacks.0;
+    load_irq_stack(block, irq);
+    for (ist, stack) in
+        [(IST_NMI, nmi), (IST_DOUBLE_FAULT, double_fault), (IST_MACHINE_CHECK, machine_check)]
+    {
+        let top = stack.top();
+        core::mem::forget(stack);
+        // SAFETY: as above.
+        unsafe { set_ist(block, ist, top) };
+    }
+}
+
+/// Sets an entry of a CPU's interrupt stack table.
+///
+/// # Safety
+/// `top` (a multiple of 16) is the end of a stack that nothing else uses, and the CPU does not
+/// look at the entry meanwhile.
+unsafe fn set_ist(block: &ArchPerCpu, ist: usize, top: usize) {
+    // The last word tells entries that cannot trust GS whose stack this is. `ArchPerCpu` is
+    // the first field of `PerCpu`, whose address GS holds.
+    let owner = core::ptr::from_ref(block) as u64;
+    let top = top - 16;
+    // SAFETY: the caller's.
+    unsafe {
+        (top as *mut u64).write(owner);
+        (*block.tss.get()).set_ist(ist, top as u64);
+    }
+}
+
+/// Fills in and loads `block`'s GDT and its TSS, whose stacks are set, on this CPU.
+pub(super) fn load_tables(block: &'static ArchPerCpu) {
+    // SAFETY: this CPU's own block, which nobody else uses.
+    unsafe {
+        let base = block.tss.get() as u64;
         let limit = size_of::<Tss>() as u64 - 1;
         let gdt = &mut *block.gdt.get();
         gdt[usize::from(KERNEL_CS) / 8] = KERNEL_CODE;
@@ -280,7 +323,7 @@ pub(super) struct TablePointer {
 }
 
 /// Turns on SMEP, SMAP, UMIP, global pages, FSGSBASE, and FXSAVE or XSAVE for user state.
-fn enable_features() {
+pub(super) fn enable_features() {
     let [_, ebx, ecx, _] = cpuid(7, 0);
     let mut cr4 = Cr4Flags::OSFXSR | Cr4Flags::OSXMMEXCPT_ENABLE | Cr4Flags::PAGE_GLOBAL;
     for (bits, mask, flag) in [

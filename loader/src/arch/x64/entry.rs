@@ -10,6 +10,11 @@
 //! writable and executable throughout: `mm` replaces them before anything else runs.
 
 use core::arch::global_asm;
+use core::cell::UnsafeCell;
+use core::ops::Range;
+
+use crate::mm::table::ENTRIES;
+use crate::mm::{PhysAddr, phys_to_ptr};
 
 /// Bytes of the stack that the boot CPU enters Rust on. `BootInfo` and sets of memory ranges
 /// are values on it while there is no heap.
@@ -19,9 +24,18 @@ unsafe extern "C" {
     /// First byte of the kernel, where the image begins.
     pub safe static __kernel_start: u8;
     safe static x64_boot_stack_guard: u8;
-    safe static x64_early_tables: u8;
+    safe static x64_early_tables: Table;
+    safe static x64_early_pdpt_low: Table;
+    safe static x64_early_rest: u8;
     safe static x64_early_tables_end: u8;
 }
+
+/// An early page table.
+#[repr(transparent)]
+struct Table(UnsafeCell<[u64; ENTRIES]>);
+
+// SAFETY: written by the assembly and by `prepare_early_tables`, one after the other.
+unsafe impl Sync for Table {}
 
 /// Virtual address of the page below the boot stack, which `mm` leaves unmapped.
 #[must_use]
@@ -29,14 +43,36 @@ pub fn stack_guard() -> crate::mm::VirtAddr {
     crate::mm::VirtAddr(&raw const x64_boot_stack_guard as usize)
 }
 
-/// Virtual addresses of the early page tables, whose frames are free once `mm`'s own tables
-/// are active: first byte, and first byte after.
+/// Virtual addresses of the early page tables whose frames are free once `mm`'s own tables
+/// are active. The first three stay if other CPUs are to be started.
 #[must_use]
-pub fn reclaimable() -> (crate::mm::VirtAddr, crate::mm::VirtAddr) {
-    (
-        crate::mm::VirtAddr(&raw const x64_early_tables as usize),
-        crate::mm::VirtAddr(&raw const x64_early_tables_end as usize),
-    )
+pub fn reclaimable() -> Range<usize> {
+    let more_cpus = super::platform::tables().cpus.iter().flatten().count() > 1;
+    let start = if more_cpus {
+        &raw const x64_early_rest as usize
+    } else {
+        &raw const x64_early_tables as usize
+    };
+    start..&raw const x64_early_tables_end as usize
+}
+
+/// Makes what stays of the early tables show the first GiB where it is, and the kernel's half
+/// as the kernel's root does; returns their root. While one thread starts CPUs, and none of
+/// them runs on these tables yet.
+pub(super) fn prepare_early_tables() -> PhysAddr {
+    let kernel: *const u64 = phys_to_ptr(crate::mm::kernel::root()).cast();
+    let (root, low) = (x64_early_tables.0.get(), x64_early_pdpt_low.0.get());
+    // SAFETY: nobody else uses the two tables (see above); the kernel's root is a table, whose
+    // upper half never changes.
+    unsafe {
+        for i in ENTRIES / 2..ENTRIES {
+            (*root)[i] = kernel.add(i).read_volatile();
+        }
+        // The tables of the second to fourth GiB are somebody else's frames now.
+        (&mut (*low))[1..4].fill(0);
+    }
+    let offset = (root as usize).wrapping_sub(&raw const __kernel_start as usize);
+    PhysAddr(crate::mm::image::load_base().0 + offset as u64)
 }
 
 global_asm!(
@@ -71,12 +107,19 @@ boot_stack_top:
 x64_early_tables:
 early_pml4:
     .skip 4096
+    .globl x64_early_pdpt_low
+    .hidden x64_early_pdpt_low
+x64_early_pdpt_low:
 early_pdpt_low:
     .skip 4096
+early_pd_low:               /* 4 GiB in pages of 2 MiB; other CPUs need the first one */
+    .skip 4096
+    .globl x64_early_rest
+    .hidden x64_early_rest
+x64_early_rest:
+    .skip 3 * 4096
 early_pdpt_high:
     .skip 4096
-early_pd_low:               /* 4 GiB in pages of 2 MiB */
-    .skip 4 * 4096
 early_pd_high:              /* the top 2 GiB of virtual addresses */
     .skip 2 * 4096
     .globl x64_early_tables_end

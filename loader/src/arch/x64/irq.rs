@@ -78,6 +78,7 @@ pub(super) fn silence_legacy() {
 /// Finds the I/O APICs with all inputs masked. The local
 /// APIC is on since `clock::init`.
 pub fn init(_info: &BootInfo) {
+    super::cpu::init_interrupt_stack();
     super::power::init();
     let mut slots = IO_APICS.lock();
     for (slot, found) in slots.iter_mut().zip(platform::io_apics()) {
@@ -162,6 +163,8 @@ pub(super) fn interrupt(vector: u8) {
             lapic::end_of_interrupt();
             crate::time::timer_interrupt();
         }
+        // What it is for is done on the way out.
+        lapic::NOTIFY_VECTOR => lapic::end_of_interrupt(),
         lapic::ERROR_VECTOR => {
             log::error!("the local APIC reports an error");
             lapic::end_of_interrupt();

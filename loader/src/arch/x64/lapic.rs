@@ -50,6 +50,7 @@ pub(super) const DIVISOR: u64 = 16;
 /// Vectors, from the highest priority class down.
 pub(super) const SPURIOUS_VECTOR: u8 = 0xff;
 pub(super) const ERROR_VECTOR: u8 = 0xfe;
+pub(super) const NOTIFY_VECTOR: u8 = 0xfd;
 pub(super) const TIMER_VECTOR: u8 = 0xef;
 
 static X2APIC: AtomicBool = AtomicBool::new(false);
@@ -103,6 +104,7 @@ pub(super) fn init() -> bool {
     write(register::LVT_LINT1, DELIVER_NMI);
     write(register::LVT_ERROR, u32::from(ERROR_VECTOR));
     write(register::TIMER_DIVIDE, DIVIDE_BY_16);
+    super::percpu::current().arch.apic_id.store(id(), Ordering::Relaxed);
     true
 }
 

@@ -61,8 +61,7 @@ pub fn boot_stack_guard() -> Option<crate::mm::VirtAddr> {
 #[cfg(target_os = "none")]
 #[must_use]
 pub fn reclaimable() -> core::ops::Range<usize> {
-    let (start, end) = entry::reclaimable();
-    start.0..end.0
+    entry::reclaimable()
 }
 
 /// A user address could not be read or written.

@@ -40,7 +40,7 @@ fn load(root: PhysAddr) {
 /// Makes the kernel's own table this CPU's; the lower half is empty in it.
 pub fn activate_kernel(root: PhysAddr) {
     load(root);
-    flush_all();
+    flush_all_here();
 }
 
 /// Makes an address space of the app this CPU's. Global (kernel) entries stay in the TLB.
@@ -61,16 +61,23 @@ pub fn publish() {}
 /// Makes instructions that were just written visible to the CPU, which x64 does by itself.
 pub fn sync_instructions(_bytes: &[u8]) {}
 
-/// Forgets what the TLB knows of the page at `va`, on this CPU.
+/// Forgets what the TLBs know of the page at `va`, on all CPUs.
 pub fn flush_page(va: VirtAddr) {
     // SAFETY: drops cached translations, no more.
     unsafe {
         core::arch::asm!("invlpg [{}]", in(reg) va.0, options(nostack, preserves_flags));
     }
+    super::smp::flush_others();
+}
+
+/// Forgets everything, global entries too, on all CPUs.
+pub fn flush_all() {
+    flush_all_here();
+    super::smp::flush_others();
 }
 
 /// Forgets everything, global entries too, on this CPU.
-pub fn flush_all() {
+pub(super) fn flush_all_here() {
     let cr4 = Cr4::read();
     // SAFETY: a change of CR4.PGE drops the whole TLB (Intel SDM vol. 3, 5.10.4.1), and so
     // does a write to CR3 when there are no global entries; CR4 ends as it was.

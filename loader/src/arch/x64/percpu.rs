@@ -6,7 +6,7 @@
 //! above each of their stacks holds the address of the block.
 
 use core::cell::UnsafeCell;
-use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use x86_64::registers::model_specific::Msr;
 
@@ -33,6 +33,10 @@ pub struct ArchPerCpu {
     user_rsp: AtomicUsize,
     /// The local APIC's id.
     pub(super) apic_id: AtomicU32,
+    /// The last request to drop all translations that was served.
+    pub(super) flushed: AtomicU64,
+    /// Where interrupts run.
+    pub(super) irq_stack: [AtomicUsize; 2],
     pub(super) tss: UnsafeCell<Tss>,
     pub(super) gdt: UnsafeCell<[u64; GDT_ENTRIES]>,
 }
@@ -50,6 +54,8 @@ impl ArchPerCpu {
             kernel_stack: AtomicUsize::new(0),
             user_rsp: AtomicUsize::new(0),
             apic_id: AtomicU32::new(0),
+            flushed: AtomicU64::new(0),
+            irq_stack: [const { AtomicUsize::new(0) }; 2],
             tss: UnsafeCell::new(Tss::new()),
             gdt: UnsafeCell::new([0; GDT_ENTRIES]),
         }

@@ -592,9 +592,12 @@ pub fn fatal_address() -> u64 {
     FAULT_ADDRESS.load(Ordering::Relaxed)
 }
 
-/// NMI, double fault, machine check: there is no way on from any of them.
+/// NMI, double fault, machine check: there is no way on, except from an NMI of our own.
 extern "C" fn paranoid(frame: &mut TrapFrame) {
     uaccess::close();
+    if frame.vector == vector::NMI && super::smp::nmi() {
+        return;
+    }
     crate::trap::fatal(frame, name(frame.vector));
 }
 
