@@ -114,28 +114,3 @@ pub(super) fn set_pan(on: bool) {
         }
     }
 }
-
-/// CPU features as the auxiliary vector has them (`AT_HWCAP`, Linux's
-/// `arch/arm64/include/uapi/asm/hwcap.h`): what programs choose code by.
-#[must_use]
-pub fn hwcap() -> u64 {
-    // ID_AA64ISAR0_EL1 (Arm ARM, D17.2.61): AES 7:4, SHA1 11:8, SHA2 15:12, CRC32 19:16,
-    // Atomic 23:20. ID_AA64PFR0_EL1: FP 19:16 and AdvSIMD 23:20, 0xf meaning none.
-    let isar0 = mrs!("id_aa64isar0_el1");
-    let pfr0 = mrs!("id_aa64pfr0_el1");
-    let field = |register: u64, shift: u32| register >> shift & 0xf;
-    let mut bits = 0;
-    for (yes, bit) in [
-        (field(pfr0, 16) != 0xf, 0),
-        (field(pfr0, 20) != 0xf, 1),
-        (field(isar0, 4) >= 1, 3),
-        (field(isar0, 4) >= 2, 4),
-        (field(isar0, 8) >= 1, 5),
-        (field(isar0, 12) >= 1, 6),
-        (field(isar0, 16) >= 1, 7),
-        (field(isar0, 20) >= 2, 8),
-    ] {
-        bits |= u64::from(yes) << bit;
-    }
-    bits
-}
