@@ -5,6 +5,7 @@ pub mod build;
 pub mod check;
 pub mod doctor;
 pub mod plan;
+pub mod why;
 pub mod profile;
 pub mod run;
 pub mod schema;

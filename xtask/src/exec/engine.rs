@@ -166,8 +166,9 @@ impl Engine<'_> {
         let old = self.stamps.load(&step.id);
         let mut changes = match &old {
             Some(old) => stamp::changes(&old.facts, &facts),
-            None => vec![Change { what: "first build".to_owned(), old: None, new: None }],
+            None => vec![Change::event("first build")],
         };
+        stamp::place(&mut changes, &step.origins);
         changes.extend(self.disturbed(step, old.as_ref()));
         if changes.is_empty() && !step.is_cargo() {
             let outputs = old.map(|o| o.outputs).unwrap_or_default();
@@ -201,6 +202,7 @@ impl Engine<'_> {
             what: format!("package {}", r.package),
             old: None,
             new: r.reason.clone(),
+            place: None,
         }));
         // A cargo call that did nothing leaves the stamp, and with it the last real reasons.
         if outcome != Outcome::Fresh || !changes.is_empty() {
@@ -260,11 +262,11 @@ impl Engine<'_> {
                 what: format!("artifact {path}"),
                 old: Some(made.digest.to_string()),
                 new: found.map(|d| d.to_string()),
+                place: None,
             })
         });
         let unknown = step.outputs.iter().filter(|o| !old.outputs.contains_key(*o));
-        let unknown =
-            unknown.map(|path| Change { what: format!("artifact {path}"), old: None, new: None });
+        let unknown = unknown.map(|path| Change::event(format!("artifact {path}")));
         changed.chain(unknown).collect()
     }
 }

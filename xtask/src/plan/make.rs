@@ -192,6 +192,23 @@ impl Maker<'_> {
         })
     }
 
+    /// Where a kernel's settings and drivers are written.
+    fn kernel_origins(&self, s: &Selection) -> BTreeMap<String, Origin> {
+        let file = |source: &SourcePath| Origin::File {
+            repo: source.repo.clone(),
+            path: source.path.clone(),
+            line: 1,
+            column: 1,
+        };
+        let arch = self.workspace.arches.get(&s.arch.value);
+        let settings = arch.map(|a| ("kernel.settings".to_owned(), file(&a.source)));
+        let profile = (s.arch.value, s.profile.value.profile.clone());
+        let profile = self.workspace.profiles.get(&profile);
+        let drivers = profile.into_iter().flat_map(|p| &p.drivers);
+        let drivers = drivers.map(|d| (format!("kernel.drivers.{}", d.value), d.origin.clone()));
+        settings.into_iter().chain(drivers).collect()
+    }
+
     /// Compile → system-call table → link. Gives the linked PIE as an input.
     fn kernel(&mut self, s: &Selection, spec: &KernelSpec) -> Result<Input, Refusal> {
         let key = spec.key();
@@ -205,12 +222,15 @@ impl Maker<'_> {
         inputs.push(Input::File(osier("Cargo.lock")));
         inputs.push(Input::File(spec.target.clone()));
         inputs.push(Input::Tool(Tool::Cargo));
-        let archive = self.step(
-            format!("compile {key}"),
+        let archive = folder.join("libkernel.a");
+        let compile = self.add(Step {
+            id: StepId(format!("compile {key}")),
             inputs,
-            folder.join("libkernel.a"),
-            Action::CompileKernel { kernel: spec.clone() },
-        );
+            outputs: vec![archive.clone()],
+            action: Action::CompileKernel { kernel: spec.clone() },
+            origins: self.kernel_origins(s),
+        });
+        let archive = Input::Output { step: compile, path: archive };
         let table = self.step(
             format!("syscalls {key}"),
             vec![archive.clone()],

@@ -12,6 +12,7 @@ pub mod stamp;
 mod step;
 #[cfg(test)]
 mod tests;
+pub mod why;
 
 pub use cargo::{CargoCall, app_call, kernel_call, lock_call};
 pub use final_crate::{FinalCrate, final_crate, workspace_tables};

@@ -2,6 +2,7 @@
 //! `why` can tell what changed. Pure: `exec::stamps` reads and writes them.
 
 use super::step::Step;
+use crate::config::resolved::Origin;
 use crate::model::Digest;
 use camino::Utf8PathBuf;
 use serde::{Deserialize, Serialize};
@@ -55,6 +56,17 @@ pub struct Change {
     pub old: Option<String>,
     /// Nothing when it is gone. For a package, cargo's reason.
     pub new: Option<String>,
+    /// Where the new value stands, when it is one that a user wrote.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<String>,
+}
+
+impl Change {
+    /// Something that happened, without an old and a new value.
+    #[must_use]
+    pub fn event(what: impl Into<String>) -> Self {
+        Self { what: what.into(), old: None, new: None, place: None }
+    }
 }
 
 impl Stamp {
@@ -93,7 +105,8 @@ impl std::fmt::Display for Change {
             (None, Some(new)) => write!(f, "{}: {}", self.what, short(new)),
             (Some(old), None) => write!(f, "{}: {} → gone", self.what, short(old)),
             (None, None) => f.write_str(&self.what),
-        }
+        }?;
+        self.place.iter().try_for_each(|place| write!(f, " ({place})"))
     }
 }
 
@@ -134,16 +147,31 @@ fn flatten(at: &str, value: &serde_json::Value, out: &mut Facts) {
     }
 }
 
+/// Notes at each change where its new value stands: `origins` are by path of the value, or of
+/// what it is a part of.
+pub fn place(changes: &mut [Change], origins: &BTreeMap<String, Origin>) {
+    for change in changes {
+        let part_of = |name: &str| {
+            let rest = change.what.strip_prefix(name);
+            rest.is_some_and(|r| r.is_empty() || r.starts_with('.'))
+        };
+        let best = origins.iter().filter(|(name, _)| part_of(name)).max_by_key(|(n, _)| n.len());
+        change.place = best.filter(|(_, o)| **o != Origin::Default).map(|(_, o)| o.to_string());
+    }
+}
+
 /// What is different between a stamp's facts and the facts of now.
 #[must_use]
 pub fn changes(old: &Facts, new: &Facts) -> Vec<Change> {
     let gone = old.iter().filter(|(k, _)| !new.contains_key(*k));
-    let gone = gone.map(|(k, v)| Change { what: k.clone(), old: Some(v.clone()), new: None });
+    let gone =
+        gone.map(|(k, v)| Change { what: k.clone(), old: Some(v.clone()), new: None, place: None });
     let differs = new.iter().filter(|(k, v)| old.get(*k) != Some(v));
     let differs = differs.map(|(k, v)| Change {
         what: k.clone(),
         old: old.get(k).cloned(),
         new: Some(v.clone()),
+        place: None,
     });
     differs.chain(gone).collect()
 }
@@ -182,6 +210,7 @@ mod tests {
             what: what.to_owned(),
             old: old.map(str::to_owned),
             new: new.map(str::to_owned),
+            place: None,
         };
         let old = facts(&[("base", "0x200000"), ("file a", "1"), ("same", "s")]);
         let new = facts(&[("base", "0x400000"), ("file b", "2"), ("same", "s")]);
