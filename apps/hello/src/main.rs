@@ -1,151 +1,125 @@
-//! The first program: greets from inside an Osier kernel, and shows what a program is given
-//! there. It is an ordinary Linux program and does the same on Linux.
+//! The first program: greets, says where it runs, and ends as it is told to.
 //!
 //! ```text
-//! hello [WORD…]      greets, shows its words and environment
-//!   --exit N         then ends with status N (0 … 255)
-//!   --stdin          then reads lines and repeats them, until an empty one or the end
-//!   --panic          then panics (status 101)
-//!   --segfault       then writes where nothing is mapped (signal 11)
-//!   --abort          then aborts (signal 6)
-//!   --oom            then takes memory until there is none
+//! hello [WORD…]    greets and shows what it was given; status 0
+//!   --exit N       ends with status N (0 … 255)
+//!   --panic        panics: Rust ends it with status 101
+//!   --abort        aborts: signal 6
+//!   --segfault     writes to an address that is not mapped: signal 11
+//!   --oom          uses memory until none is left
+//!   --stdin        first writes back what it reads, line by line, until the end of input
 //! ```
-#![deny(unsafe_code)]
 
-mod crash;
-
-use rustix::time::{ClockId, clock_gettime};
-use std::io::{BufRead as _, Write as _};
 use std::process::ExitCode;
-
-/// What the program does after the greeting.
-#[derive(Debug, PartialEq, Eq)]
-enum Then {
-    Exit(u8),
-    Stdin,
-    Panic,
-    Segfault,
-    Abort,
-    Oom,
-}
-
-/// Finds what to do in the words after the program's name. Words that are no option are
-/// only shown.
-fn parse(args: &[String]) -> Result<Then, String> {
-    let mut then = Then::Exit(0);
-    let mut args = args.iter();
-    while let Some(arg) = args.next() {
-        then = match arg.as_str() {
-            "--exit" => {
-                let n = args.next().ok_or("--exit wants a status, as in `--exit 3`")?;
-                Then::Exit(n.parse().map_err(|_| format!("`{n}` is no status from 0 to 255"))?)
-            }
-            "--stdin" => Then::Stdin,
-            "--panic" => Then::Panic,
-            "--segfault" => Then::Segfault,
-            "--abort" => Then::Abort,
-            "--oom" => Then::Oom,
-            option if option.starts_with("--") => {
-                return Err(format!("unknown option `{option}`"));
-            }
-            _ => continue,
-        };
-    }
-    Ok(then)
-}
-
-/// Everything that is shown, in one piece: a console write is a system call.
-fn greeting() -> String {
-    let system = rustix::system::uname();
-    let text = |s: &std::ffi::CStr| s.to_string_lossy().into_owned();
-    let up = clock_gettime(ClockId::Boottime);
-    let mut out = format!(
-        "Hello from {} {} on {}\n",
-        text(system.sysname()),
-        text(system.release()),
-        text(system.machine())
-    );
-    out += &format!("  uptime: {}.{:06} s\n", up.tv_sec, up.tv_nsec / 1000);
-    for (n, arg) in std::env::args_os().enumerate() {
-        out += &format!("  argv[{n}]: {}\n", arg.to_string_lossy());
-    }
-    for (name, value) in std::env::vars_os() {
-        out += &format!("  env: {}={}\n", name.to_string_lossy(), value.to_string_lossy());
-    }
-    match std::fs::read_to_string("/etc/motd") {
-        Ok(motd) => motd.lines().for_each(|line| out += &format!("  /etc/motd: {line}\n")),
-        Err(e) => out += &format!("  /etc/motd: {e}\n"),
-    }
-    out
-}
-
-/// Repeats lines until an empty one or the end of the input.
-fn repeat_lines() -> std::io::Result<()> {
-    for line in std::io::stdin().lock().lines() {
-        let line = line?;
-        if line.is_empty() {
-            break;
-        }
-        println!("read: {line}");
-    }
-    Ok(())
-}
+use std::{env, fs, io};
 
 fn main() -> ExitCode {
-    let args: Vec<String> =
-        std::env::args_os().skip(1).map(|a| a.to_string_lossy().into_owned()).collect();
-    let then = match parse(&args) {
-        Ok(then) => then,
-        Err(message) => {
-            eprintln!("hello: {message}");
-            return ExitCode::from(2);
+    let args: Vec<String> = env::args().collect();
+    greet(&args);
+    let mut status = 0;
+    let mut rest = args.iter().skip(1);
+    while let Some(arg) = rest.next() {
+        match arg.as_str() {
+            "--exit" => match rest.next().map(|n| n.parse()) {
+                Some(Ok(n)) => status = n,
+                _ => {
+                    eprintln!("hello: --exit takes a number from 0 to 255");
+                    return ExitCode::from(2);
+                }
+            },
+            "--panic" => panic!("asked for by --panic"),
+            "--abort" => std::process::abort(),
+            "--segfault" => segfault(),
+            "--oom" => use_all_memory(),
+            "--stdin" => echo(),
+            _ => {}
         }
-    };
-    let mut out = std::io::stdout().lock();
-    if out.write_all(greeting().as_bytes()).and_then(|()| out.flush()).is_err() {
-        return ExitCode::FAILURE;
     }
-    drop(out);
-    match then {
-        Then::Exit(status) => return ExitCode::from(status),
-        Then::Stdin => {
-            if let Err(e) = repeat_lines() {
-                eprintln!("hello: standard input: {e}");
-                return ExitCode::FAILURE;
-            }
-        }
-        Then::Panic => panic!("asked for by --panic"),
-        Then::Segfault => crash::segfault(),
-        Then::Abort => std::process::abort(),
-        Then::Oom => crash::take_all_memory(),
-    }
-    ExitCode::SUCCESS
+    ExitCode::from(status)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+fn greet(args: &[String]) {
+    let line = |path: &str| fs::read_to_string(path).ok();
+    println!("Hello from Osier {} on {}", release(), env::consts::ARCH);
+    println!("arguments: {args:?}");
+    for (name, value) in env::vars() {
+        println!("environment: {name}={value}");
+    }
+    println!("uptime: {} ms", uptime().as_millis());
+    match line("/etc/motd") {
+        Some(text) => print!("/etc/motd: {text}"),
+        None => println!("/etc/motd: cannot be read"),
+    }
+}
 
-    fn parsed(words: &[&str]) -> Result<Then, String> {
-        parse(&words.iter().map(|w| (*w).to_owned()).collect::<Vec<_>>())
+/// The C library's functions that `std` has no safe name for.
+mod c {
+    use std::ffi::{c_char, c_int, c_long};
+
+    /// `struct utsname` of Linux: six fields of 65 bytes.
+    #[repr(C)]
+    pub struct Utsname(pub [[c_char; 65]; 6]);
+
+    /// `struct timespec`.
+    #[repr(C)]
+    pub struct Timespec {
+        pub secs: c_long,
+        pub nanos: c_long,
     }
 
-    #[test]
-    fn options_are_found_between_words() {
-        assert_eq!(parsed(&[]), Ok(Then::Exit(0)));
-        assert_eq!(parsed(&["a", "--exit", "255", "b"]), Ok(Then::Exit(255)));
-        assert_eq!(parsed(&["--stdin"]), Ok(Then::Stdin));
-    }
+    /// Nanoseconds since boot (`CLOCK_BOOTTIME`).
+    pub const BOOTTIME: c_int = 7;
 
-    #[test]
-    fn bad_options_are_refused_by_name() {
-        assert_eq!(parsed(&["--exit", "256"]), Err("`256` is no status from 0 to 255".into()));
-        assert!(parsed(&["--exit"]).is_err_and(|e| e.contains("--exit 3")));
-        assert_eq!(parsed(&["--exti"]), Err("unknown option `--exti`".into()));
+    unsafe extern "C" {
+        pub fn uname(to: *mut Utsname) -> c_int;
+        pub fn clock_gettime(clock: c_int, to: *mut Timespec) -> c_int;
     }
+}
 
-    #[test]
-    fn the_first_line_greets() {
-        assert!(greeting().starts_with("Hello from "));
+/// The kernel's version, from `uname`.
+fn release() -> String {
+    let mut names = c::Utsname([[0; 65]; 6]);
+    // SAFETY: `names` has the layout that the C library fills in.
+    unsafe { c::uname(&mut names) };
+    names.0[2].iter().take_while(|c| **c != 0).map(|c| char::from(*c as u8)).collect()
+}
+
+/// Time since boot.
+fn uptime() -> std::time::Duration {
+    let mut now = c::Timespec { secs: 0, nanos: 0 };
+    // SAFETY: `now` has the layout that the C library fills in.
+    unsafe { c::clock_gettime(c::BOOTTIME, &mut now) };
+    std::time::Duration::new(now.secs.unsigned_abs(), now.nanos.unsigned_abs() as u32)
+}
+
+/// Writes where nothing is, three calls deep, so that a backtrace has something to show.
+#[inline(never)]
+fn segfault() {
+    #[inline(never)]
+    fn write_to(address: usize) {
+        let p = std::ptr::without_provenance_mut::<u8>(std::hint::black_box(address));
+        // SAFETY: none: this is the fault that was asked for.
+        unsafe { p.write_volatile(1) };
     }
+    write_to(0xdead_0000);
+    std::hint::black_box(());
+}
+
+/// Touches memory, 1 MiB at a time, until there is no more.
+fn use_all_memory() {
+    let mut all: Vec<Vec<u8>> = Vec::new();
+    loop {
+        all.push(vec![1; 1 << 20]);
+        std::hint::black_box(&all);
+    }
+}
+
+fn echo() {
+    for line in io::stdin().lines() {
+        match line {
+            Ok(line) => println!("read: {line}"),
+            Err(e) => println!("stdin: {e}"),
+        }
+    }
+    println!("end of input");
 }
