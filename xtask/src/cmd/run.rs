@@ -21,6 +21,11 @@ use std::net::TcpListener;
 use std::time::Duration;
 
 /// Builds an image and runs it in QEMU; the exit status is the app's
+///
+/// When it was not the app that ended the VM, the last line says who and why, and the status
+/// is 128 + N for a signal N to the app (or to xtask: Ctrl-C is 130), 250 for a kernel panic,
+/// 251 when memory ran out, 252 when the kernel halted, 253 for the time limit, 254 when QEMU
+/// failed or the machine reset. 1 is a failed build, 2 a wrong request.
 #[derive(clap::Args, Debug)]
 pub struct RunQemu {
     #[command(flatten)]

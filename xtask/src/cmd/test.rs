@@ -95,6 +95,7 @@ impl Test {
         workspace: &Workspace,
         chosen: &[Case],
     ) -> anyhow::Result<Vec<Row>> {
+        self.build_together(cx, chosen);
         let mut built: BTreeMap<Selection, Result<Bootable, String>> = BTreeMap::new();
         for case in chosen {
             built
@@ -132,6 +133,32 @@ impl Test {
         let mut rows = rows.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
         rows.sort_by_key(|(n, _)| *n);
         Ok(rows.into_iter().map(|(_, row)| row).collect())
+    }
+
+    /// Builds what most cases need in as few builds as there are modes, so that archs and
+    /// profiles compile side by side. Each case asks for its own image afterwards, which
+    /// then is up to date; so a failure here is reported there, by the case.
+    fn build_together(&self, cx: &Context, chosen: &[Case]) {
+        let mut together: BTreeMap<String, [BTreeSet<String>; 3]> = BTreeMap::new();
+        for s in chosen.iter().map(Selection::of).filter(|s| s.kernel_base.is_none()) {
+            let [arches, profiles, images] = together.entry(s.mode).or_default();
+            arches.insert(s.arch.to_string());
+            profiles.insert(s.profile);
+            images.insert(s.image);
+        }
+        for (mode, [arch, profile, image]) in together {
+            let list = |names: BTreeSet<String>| names.into_iter().collect();
+            let selectors = Selectors {
+                arch: list(arch),
+                mode: vec![mode],
+                profile: list(profile),
+                image: list(image),
+                ..Selectors::default()
+            };
+            if build::build(cx, &selectors, &self.flags).is_err() {
+                eprintln!("something does not build; now one image at a time");
+            }
+        }
     }
 
     fn build(&self, cx: &Context, w: &Workspace, s: &Selection) -> Result<Bootable, String> {

@@ -87,7 +87,7 @@ impl Symbols {
         while let Ok(Some(frame)) = frames.next() {
             let name = frame.function.as_ref().and_then(|f| f.demangle().ok());
             let name = name.map(|n| without_hash(&n)).or_else(|| self.function(address));
-            let place = frame.location.and_then(|l| Some((l.file?.to_owned(), l.line?)));
+            let place = frame.location.and_then(|l| Some((tidy_path(l.file?), l.line?)));
             if name.is_some() || place.is_some() {
                 out.push(Frame { function: name.unwrap_or_else(|| "??".to_owned()), place });
             }
@@ -103,6 +103,11 @@ impl Symbols {
         let inside = *size == 0 || address.checked_sub(*start)? < *size;
         inside.then(|| without_hash(&addr2line::demangle_auto(name.as_str().into(), None)))
     }
+}
+
+/// Trimmed paths (`-Ztrim-paths`) begin with `./` where the compiler ran.
+fn tidy_path(file: &str) -> String {
+    file.strip_prefix("./").unwrap_or(file).to_owned()
 }
 
 /// Rust's legacy mangling ends a path in `::h` and 16 hexadecimal digits, which say nothing
