@@ -41,9 +41,9 @@ pub const CHANNEL_KEY: &str = "osier.exit";
 pub const CHANNEL_DEBUGCON: &str = "debugcon";
 /// Value of [`CHANNEL_KEY`] for semihosting.
 pub const CHANNEL_SEMIHOSTING: &str = "semihosting";
-/// I/O port of the channel on x64. QEMU's `isa-debugcon` can lie anywhere; 0x402 is where
-/// SeaBIOS and OVMF put theirs.
-pub const DEBUGCON_PORT: u16 = 0x402;
+/// I/O port of the channel on x64. QEMU's `isa-debugcon` can lie anywhere. Not at the usual
+/// 0x402: SeaBIOS would write its own log there, some 5000 bytes at each boot of a `q35`.
+pub const DEBUGCON_PORT: u16 = 0x500;
 
 /// Command-line key that names a way to power off that is quicker than ACPI.
 pub const POWEROFF_KEY: &str = "osier.poweroff";

@@ -227,7 +227,7 @@ mod tests {
             "qemu -nodefaults -no-user-config -display none -no-reboot -machine microvm,rtc=off \
              -cpu max -accel tcg -m 128M -smp 1 -chardev stdio,id=console,signal=off \
              -serial chardev:console -chardev file,id=end,path=/b/run/1,,2/end \
-             -device isa-debugcon,iobase=0x402,chardev=end \
+             -device isa-debugcon,iobase=0x500,chardev=end \
              -device isa-debug-exit,iobase=0x501,iosize=0x4 \
              -kernel /b/loader.img -append 'osier.exit=debugcon /bin/hello \"a b\"'"
         );

@@ -26,7 +26,7 @@ const REFERENCE: &[u8] = &[
 ];
 
 /// The KVM probe: long mode, ring 3, `LDMXCSR`, `SYSCALL` and `SYSRET`, one tick of the
-/// LAPIC timer taken in ring 3, a second `SYSCALL`, then [`PROBE_OK`] to port 0x402.
+/// LAPIC timer taken in ring 3, a second `SYSCALL`, then [`PROBE_OK`] to port 0x500.
 ///
 /// Assembled with GNU as; each line is one line of its source. Memory beside the code:
 /// PML4 0x101000, PDPT 0x102000, page directories 0x103000 (low 2 MiB, for all) and 0x104000
@@ -108,7 +108,7 @@ const PROBE: &[u8] = &[
     0x48, 0x0f, 0x07,                                              // sysretq
     // tick_seen:
     0xbb, 0x6c, 0x01, 0x10, 0x00,                                  // mov ebx, offset text
-    0x66, 0xba, 0x02, 0x04,                                        // mov dx, 0x402
+    0x66, 0xba, 0x00, 0x05,                                        // mov dx, 0x500
     // write:
     0x8a, 0x03,                                                    // mov al, byte ptr [rbx]
     0xee,                                                          // out dx, al
