@@ -156,6 +156,23 @@ fn image(cx: &Context, selected: &Selected, done: &Done) -> BuiltImage {
     }
 }
 
+/// The command line of this process, as others see it in the lock and in the log.
+fn command_line() -> String {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    format!("cargo xtask {}", words.join(" "))
+}
+
+/// Takes the lock of the build directory, which it makes if there is none.
+///
+/// # Errors
+/// A [`Refusal`] when the folder holds other things than a build.
+pub fn lock(cx: &Context) -> Result<exec::lock::BuildLock> {
+    exec::build_dir::prepare(&cx.layout, &cx.root)?;
+    exec::lock::acquire(&cx.layout.lock(), &command_line(), |holder| {
+        eprintln!("waiting for the build directory {}, held by {holder}", cx.layout.root());
+    })
+}
+
 /// Carries out `plan` under the build directory's lock.
 fn carry_out(
     cx: &Context,
@@ -167,12 +184,7 @@ fn carry_out(
     let arches: BTreeSet<Arch> = plan.selections.iter().map(|s| s.arch).collect();
     let needs: BTreeSet<Need> = arches.into_iter().flat_map(Need::of_build).collect();
     exec::setup::ensure(cx, &needs.into_iter().collect::<Vec<_>>())?;
-    let command: Vec<String> = std::env::args().skip(1).collect();
-    let command = format!("cargo xtask {}", command.join(" "));
-    exec::build_dir::prepare(&cx.layout, &cx.root)?;
-    let _lock = exec::lock::acquire(&cx.layout.lock(), &command, |holder| {
-        eprintln!("waiting for the build directory {}, held by {holder}", cx.layout.root());
-    })?;
+    let _lock = lock(cx)?;
     let mut tools = Tools::find(&cx.env)?;
     let (home, overridden) = exec::cargo_home::prepare(&tools.user_cargo_home, &cx.layout)?;
     tools.cargo_home = home;
@@ -197,7 +209,7 @@ fn carry_out(
     observer.hear(&Event::RunStarted {
         format: report::FORMAT,
         run: run.clone(),
-        command,
+        command: command_line(),
         plan: plan.hash.to_string(),
         steps: plan.steps.len(),
         stripped,

@@ -5,6 +5,7 @@ pub mod boot;
 pub mod build_dir;
 pub mod cargo;
 pub mod cargo_home;
+pub mod clean;
 pub mod cold;
 pub mod console;
 pub mod engine;

@@ -19,7 +19,9 @@ impl Stamps {
         Self { folder: layout.stamps() }
     }
 
-    fn path(&self, step: &StepId) -> Utf8PathBuf {
+    /// Where the stamp of `step` lies.
+    #[must_use]
+    pub fn path(&self, step: &StepId) -> Utf8PathBuf {
         // Step ids are made of names, `@`, `+`, `~`, spaces and slashes: this keeps them apart.
         let name = step.0.replace('/', "__").replace(' ', "_");
         self.folder.join(format!("{name}.json"))

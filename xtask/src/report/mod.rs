@@ -1,12 +1,14 @@
 //! What a build did, for people and as JSON.
 
 mod event;
+mod ledger;
 mod lines;
 mod plain;
 mod screen;
 mod table;
 
 pub use event::{Event, FORMAT, Observer, Outcome};
+pub use ledger::ledger;
 pub use lines::Lines;
 pub use plain::Plain;
 pub use screen::Screen;
