@@ -6,11 +6,35 @@ use driver_api::sync::IrqLock;
 
 use super::wait::{Wait, WaitQueue};
 
-/// Protects `T` for threads; never taken in an interrupt.
-pub struct Mutex<T: ?Sized> {
+/// What does not depend on what is protected: one copy of the code.
+struct Raw {
     locked: IrqLock<bool>,
     waiters: WaitQueue,
-    /// Never contended: whoever takes it has set `locked` first.
+}
+
+impl Raw {
+    #[inline(never)]
+    fn acquire(&self) {
+        let (mut locked, _) = self.waiters.wait_while(&self.locked, Wait::FOREVER, |l| *l);
+        *locked = true;
+    }
+
+    #[inline(never)]
+    fn try_acquire(&self) -> bool {
+        !core::mem::replace(&mut *self.locked.lock(), true)
+    }
+
+    #[inline(never)]
+    fn release(&self) {
+        *self.locked.lock() = false;
+        self.waiters.wake_one();
+    }
+}
+
+/// Protects `T` for threads; never taken in an interrupt.
+pub struct Mutex<T: ?Sized> {
+    raw: Raw,
+    /// Never contended: whoever takes it has `raw`.
     data: spin::Mutex<T>,
 }
 
@@ -24,11 +48,8 @@ pub struct MutexGuard<'a, T: ?Sized> {
 impl<T> Mutex<T> {
     /// A free lock around `value`.
     pub const fn new(value: T) -> Self {
-        Self {
-            locked: IrqLock::new(false),
-            waiters: WaitQueue::new(),
-            data: spin::Mutex::new(value),
-        }
+        let raw = Raw { locked: IrqLock::new(false), waiters: WaitQueue::new() };
+        Self { raw, data: spin::Mutex::new(value) }
     }
 
     /// The value, for the last owner.
@@ -40,21 +61,13 @@ impl<T> Mutex<T> {
 impl<T: ?Sized> Mutex<T> {
     /// Waits for the lock.
     pub fn lock(&self) -> MutexGuard<'_, T> {
-        let (mut locked, _) = self.waiters.wait_while(&self.locked, Wait::FOREVER, |l| *l);
-        *locked = true;
-        drop(locked);
-        MutexGuard { mutex: self, data: Some(self.data.lock()) }
+        self.raw.acquire();
+        MutexGuard { mutex: self, data: self.data.try_lock() }
     }
 
     /// Takes the lock if it is free.
     pub fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
-        let mut locked = self.locked.lock();
-        if *locked {
-            return None;
-        }
-        *locked = true;
-        drop(locked);
-        Some(MutexGuard { mutex: self, data: Some(self.data.lock()) })
+        self.raw.try_acquire().then(|| MutexGuard { mutex: self, data: self.data.try_lock() })
     }
 
     /// The value, when nobody else can have it.
@@ -86,7 +99,6 @@ impl<T: ?Sized> DerefMut for MutexGuard<'_, T> {
 impl<T: ?Sized> Drop for MutexGuard<'_, T> {
     fn drop(&mut self) {
         self.data = None;
-        *self.mutex.locked.lock() = false;
-        self.mutex.waiters.wake_one();
+        self.mutex.raw.release();
     }
 }

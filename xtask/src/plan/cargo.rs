@@ -35,7 +35,7 @@ pub fn kernel_call(spec: &KernelSpec, folder: &Utf8Path, target_dir: &Utf8Path) 
         "build".to_owned(),
         // Without arch-independent std: the JSON target has no prebuilt libraries.
         "-Zbuild-std=core,alloc,compiler_builtins".to_owned(),
-        "-Zbuild-std-features=compiler-builtins-mem".to_owned(),
+        "-Zbuild-std-features=compiler-builtins-mem,optimize_for_size".to_owned(),
         "-Zjson-target-spec".to_owned(),
         "-Ztrim-paths".to_owned(),
         format!("--target={}", folder.join(place(&spec.target.repo, &spec.target.path))),
