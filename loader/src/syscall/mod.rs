@@ -69,11 +69,13 @@ macro_rules! syscall {
         const _: () = {
             $(#[$doc])*
             #[unsafe(export_name = concat!("sys_", stringify!($name)))]
-            extern "C" fn entry(context: &mut $crate::syscall::Call<'_>) -> isize {
+            extern "C" fn entry(#[allow(unused_variables)] context: &mut $crate::syscall::Call<'_>) -> isize {
+                // Constant indices once compiled: an iterator would stay one.
                 #[allow(unused_mut, unused_variables)]
-                let mut registers = context.args.into_iter();
-                $(let $arg: $ty = $crate::syscall::Argument::from_register(
-                    registers.next().unwrap_or_default());)*
+                let mut n = 0;
+                $(let $arg: $ty = $crate::syscall::Argument::from_register(context.args[n]);
+                #[allow(unused_assignments)]
+                { n += 1; })*
                 $(let $call = &mut *context;)?
                 #[allow(clippy::redundant_closure_call)]
                 let outcome = (|| -> $crate::syscall::Outcome { $body })();
