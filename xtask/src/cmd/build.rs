@@ -89,7 +89,13 @@ pub fn workspace(cx: &Context) -> Result<Workspace> {
         build_dir: Some(cx.layout.root().to_owned()),
     };
     let color = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    Ok(config::load(&request).map_err(|d| Refusal::rendered(d.render(color)))?)
+    let refuse = |d: config::Diagnostics| {
+        if cx.json {
+            println!("{}", serde_json::json!({ "format": 1, "diagnostics": d.records() }));
+        }
+        Refusal::rendered(d.render(color))
+    };
+    Ok(config::load(&request).map_err(refuse)?)
 }
 
 /// The plan of what `selectors` select.

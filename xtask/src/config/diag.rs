@@ -172,24 +172,6 @@ impl Diagnostics {
         Self { files, list }
     }
 
-    /// One mistake without a file.
-    #[must_use]
-    pub fn one(diagnostic: Diagnostic) -> Self {
-        Self { files: Files::default(), list: vec![diagnostic] }
-    }
-
-    /// How many mistakes there are.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.list.len()
-    }
-
-    /// Whether there is none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.list.is_empty()
-    }
-
     /// The mistakes for machines.
     #[must_use]
     pub fn records(&self) -> Vec<DiagnosticRecord> {
@@ -240,7 +222,7 @@ impl Diagnostics {
                 let end = file.text.len();
                 let span = p.span.start.min(end)..p.span.end.min(end);
                 let label = (!label.is_empty()).then_some(*label);
-                kind.clone().span(first_line(&file.text, span)).label(label)
+                (*kind).span(first_line(&file.text, span)).label(label)
             });
             let snippet = Snippet::source(&file.text).path(file.shown.as_str());
             group = group.element(snippet.annotations(here));

@@ -65,12 +65,3 @@ pub fn load_from(tree: &dyn Tree, request: &LoadRequest) -> Result<Workspace, Di
         Err(Diagnostics::new(loader.files, loader.out))
     }
 }
-
-/// The build directory when none is named: `build` in the project that the user stands
-/// in, else in Osier itself.
-#[must_use]
-pub fn default_build_dir(osier: &camino::Utf8Path, cwd: &camino::Utf8Path) -> Utf8PathBuf {
-    let osier = tree::Disk.canonical(osier);
-    let project = repositories::project_root(&tree::Disk, cwd, &osier);
-    project.unwrap_or(osier).join("build")
-}

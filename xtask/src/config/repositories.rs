@@ -37,7 +37,11 @@ pub fn find(loader: &mut Loader<'_>, request: &LoadRequest) -> (Vec<Repository>,
         }
     }
     let Found { mut list, settings, .. } = found;
-    list.push(Repository { name: OSIER.to_owned(), root: osier });
+    list.push(Repository {
+        name: OSIER.to_owned(),
+        description: "Osier itself".to_owned(),
+        root: osier,
+    });
     (list, settings)
 }
 
@@ -114,7 +118,8 @@ impl Found<'_, '_> {
                 .helps
                 .push(format!("the other one is {other}; give one of them another name"));
         }
-        self.list.push(Repository { name, root: root.clone() });
+        let description = raw.description.value.clone();
+        self.list.push(Repository { name, description, root: root.clone() });
         if project {
             self.select(file, raw.select.as_ref());
         }

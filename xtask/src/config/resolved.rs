@@ -75,6 +75,7 @@ pub struct SourcePath {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Repository {
     pub name: String,
+    pub description: String,
     /// Absolute.
     pub root: Utf8PathBuf,
 }
@@ -289,6 +290,7 @@ pub struct App {
 pub struct Component {
     pub name: Name,
     pub source: SourcePath,
+    pub description: String,
     pub requires: Vec<Name>,
     pub entries: Vec<Entry>,
 }

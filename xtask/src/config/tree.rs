@@ -1,7 +1,6 @@
 //! The files that a load may read, behind a trait: the disk for users, a map for tests.
 
 use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
-use std::collections::BTreeMap;
 use std::io;
 
 /// What stands in a folder.
@@ -81,9 +80,11 @@ fn tidy(path: &Utf8Path) -> Utf8PathBuf {
 }
 
 /// Files in memory, by absolute path.
+#[cfg(test)]
 #[derive(Clone, Debug, Default)]
-pub struct Memory(pub BTreeMap<Utf8PathBuf, Vec<u8>>);
+pub struct Memory(pub std::collections::BTreeMap<Utf8PathBuf, Vec<u8>>);
 
+#[cfg(test)]
 impl Tree for Memory {
     fn read(&self, path: &Utf8Path) -> io::Result<Vec<u8>> {
         self.0.get(path).cloned().ok_or_else(|| io::ErrorKind::NotFound.into())

@@ -74,7 +74,9 @@ impl New {
                 let names = |list: &[String]| list.iter().map(|n| self::name(n)).collect();
                 let (provides, requires): (Result<Vec<Name>, _>, Result<Vec<Name>, _>) =
                     (names(provides), names(requires));
-                add(cx, template::driver(&name, &arch, &provides?, &requires?, in_osier(cx)))
+                let (provides, requires) = (provides?, requires?);
+                known(cx, &requires)?;
+                add(cx, template::driver(&name, &arch, &provides, &requires, in_osier(cx)))
             }
             What::App { name } => add(cx, template::app(&free(cx, name, "app")?)),
             What::Component { name } => add(cx, template::component(&free(cx, name, "component")?)),
@@ -100,6 +102,22 @@ impl New {
 
 fn name(text: &str) -> Result<Name, Refusal> {
     Name::new(text).map_err(|e| Refusal::new(e.to_string()))
+}
+
+/// Refuses drivers or roles that nothing fills, before anything is written.
+fn known(cx: &Context, roles: &[Name]) -> anyhow::Result<()> {
+    let drivers = workspace(cx)?.drivers;
+    for role in roles.iter().filter(|r| !drivers.values().any(|d| d.fills(r))) {
+        let known: std::collections::BTreeSet<&str> = drivers
+            .values()
+            .flat_map(|d| std::iter::once(&d.name).chain(&d.provides))
+            .map(Name::as_str)
+            .collect();
+        let help = crate::config::suggest::help(role.as_str(), known, "");
+        let refusal = Refusal::new(format!("unknown driver or role `{role}`")).help(help);
+        return Err(refusal.help("make first what it requires").into());
+    }
+    Ok(())
 }
 
 /// Whether what is made belongs to Osier itself.

@@ -10,7 +10,7 @@ table! {
     /// An architecture: where its kernel lies, and the tools that make and run it.
     pub struct RawArch, "an arch" {
         /// The version of the file's format.
-        format: "format", Format, required;
+        _format: "format", Format, required;
         /// ELF `e_machine` of kernels and apps.
         elf_machine: "elf-machine", ElfMachine, required;
         /// Physical address that the kernel is relocated for. `--kernel-base` moves it.
@@ -62,7 +62,7 @@ table! {
     /// A profile: the buses and devices of one hypervisor.
     pub struct RawProfile, "a profile" {
         /// The version of the file's format.
-        format: "format", Format, required;
+        _format: "format", Format, required;
         /// What it is for, in one line.
         description: "description", String, required;
         /// Whether it has all that its hypervisor offers.
@@ -82,7 +82,7 @@ table! {
     /// A machine: how a VM is started.
     pub struct RawMachine, "a machine" {
         /// The version of the file's format.
-        format: "format", Format, required;
+        _format: "format", Format, required;
         /// What it is for, in one line.
         description: "description", String, default "\"\"";
         /// The arch that it runs.

@@ -11,7 +11,7 @@ table! {
     /// that these need a part of the kernel.
     pub struct RawImage, "an image" {
         /// The version of the file's format.
-        format: "format", Format, required;
+        _format: "format", Format, required;
         /// What it is for, in one line.
         description: "description", String, required;
         /// The root file system.
@@ -75,7 +75,7 @@ table! {
     /// A component: files that belong together.
     pub struct RawComponent, "a component" {
         /// The version of the file's format.
-        format: "format", Format, required;
+        _format: "format", Format, required;
         /// What it is for, in one line.
         description: "description", String, default "\"\"";
         /// Components that it cannot do without.

@@ -8,7 +8,7 @@ table! {
     /// A repository: a folder that adds to Osier.
     pub struct RawRepository, "a repository" {
         /// The version of the file's format.
-        format: "format", Format, required;
+        _format: "format", Format, required;
         /// What plans and messages call it.
         name: "name", Name, required;
         /// What it is for, in one line.
@@ -24,7 +24,7 @@ table! {
     /// The settings of a build directory.
     pub struct RawBuild, "a build directory's settings" {
         /// The version of the file's format.
-        format: "format", Format, required;
+        _format: "format", Format, required;
         /// Folders of repositories, relative to the build directory; searched first.
         repositories: "repositories", List<String>, default "[]";
         /// What is built when the command line and the environment do not say.

@@ -10,7 +10,7 @@ table! {
     /// A scenario: one boot test.
     pub struct RawScenario, "a scenario" {
         /// The version of the file's format.
-        format: "format", Format, required;
+        _format: "format", Format, required;
         /// What it proves, in one line.
         description: "description", String, required;
         /// The image that boots.

@@ -66,6 +66,7 @@ impl Resolver<'_, '_> {
             let component = Component {
                 name: name.clone(),
                 source: def.source.clone(),
+                description: raw.description.value.clone(),
                 requires: raw.requires.iter().map(|n| n.value.clone()).collect(),
                 entries: placed.iter().map(|(e, _)| e.clone()).collect(),
             };
