@@ -347,8 +347,10 @@ impl MountTable {
     ) -> Result<()> {
         dir.check_writable()?;
         let _names = self.names.lock();
+        // Declared before the lock, for its end takes the lock as well.
+        let victim;
         let mut children = dir.dentry.children.lock();
-        let victim = dir.dentry.child_locked(&mut children, name)?;
+        victim = dir.dentry.child_locked(&mut children, name)?;
         access::check_remove(who, &dir.inode().metadata(), &victim.inode.metadata())?;
         if victim.mounted.load(Ordering::Acquire) {
             return Err(Error::Busy);
@@ -356,7 +358,6 @@ impl MountTable {
         dir.inode().unlink(name, directory, now)?;
         children.remove(name);
         victim.place.lock().removed = true;
-        drop(children);
         Ok(())
     }
 

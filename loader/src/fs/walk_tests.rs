@@ -160,6 +160,20 @@ fn rename(w: &World, from: &str, to: &str) -> Result<()> {
     )
 }
 
+/// A removal that fails drops the last handle of the name, which takes the same lock.
+#[test]
+fn a_removal_may_fail() {
+    let w = world();
+    let remove = |name: &[u8], directory| {
+        w.mounts.remove(Credentials::ROOT, &w.root, name, directory, Timestamp::default())
+    };
+    assert_eq!(remove(b"a", true), Err(Error::NotEmpty));
+    assert_eq!(remove(b"a", false), Err(Error::IsDirectory));
+    assert_eq!(remove(b"abs", true), Err(Error::NotDirectory));
+    assert_eq!(remove(b"none", false), Err(Error::NotFound));
+    assert_eq!(remove(b"abs", false), Ok(()));
+}
+
 #[test]
 fn a_name_in_use_follows_a_rename() {
     let w = world();
