@@ -228,7 +228,7 @@ fn structure(kind: u8, s: &[u8; 16], tables: &mut Tables) {
 }
 
 /// Puts `value` into the first free slot; there may be none.
-fn add<T>(slots: &mut [Option<T>], value: T) {
+pub(super) fn add<T>(slots: &mut [Option<T>], value: T) {
     if let Some(slot) = slots.iter_mut().find(|s| s.is_none()) {
         *slot = Some(value);
     }
@@ -336,15 +336,15 @@ fn package_of_two(aml: &[u8]) -> Option<(u8, u8)> {
     Some((constant()?, constant().unwrap_or(0)))
 }
 
-fn sum(bytes: &[u8]) -> u8 {
+pub(super) fn sum(bytes: &[u8]) -> u8 {
     bytes.iter().fold(0, |a, b| a.wrapping_add(*b))
 }
 
-fn word16(bytes: &[u8], at: usize) -> Option<u16> {
+pub(super) fn word16(bytes: &[u8], at: usize) -> Option<u16> {
     bytes.get(at..)?.first_chunk().map(|b| u16::from_le_bytes(*b))
 }
 
-fn word32(bytes: &[u8], at: usize) -> Option<u32> {
+pub(super) fn word32(bytes: &[u8], at: usize) -> Option<u32> {
     bytes.get(at..)?.first_chunk().map(|b| u32::from_le_bytes(*b))
 }
 

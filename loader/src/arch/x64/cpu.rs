@@ -346,7 +346,9 @@ pub(super) fn enable_features() {
         Cr4::write(Cr4::read() | cr4);
         Cr0::update(|cr0| {
             cr0.remove(Cr0Flags::EMULATE_COPROCESSOR | Cr0Flags::TASK_SWITCHED);
-            cr0.insert(Cr0Flags::MONITOR_COPROCESSOR | Cr0Flags::NUMERIC_ERROR);
+            // With AM a program that sets AC is told of misaligned accesses, as on Linux.
+            let wanted = Cr0Flags::MONITOR_COPROCESSOR | Cr0Flags::NUMERIC_ERROR;
+            cr0.insert(wanted | Cr0Flags::ALIGNMENT_MASK);
         });
     }
     SMAP.store(cr4.contains(Cr4Flags::SUPERVISOR_MODE_ACCESS_PREVENTION), Ordering::Relaxed);

@@ -2,6 +2,7 @@
 //! their tests; those that touch the CPU do not.
 
 pub mod acpi;
+pub mod mp;
 pub mod phys;
 pub mod pte;
 pub mod pvh;
@@ -17,6 +18,8 @@ pub mod context;
 pub mod cpu;
 #[cfg(target_os = "none")]
 pub mod entry;
+#[cfg(target_os = "none")]
+mod frame;
 #[cfg(target_os = "none")]
 mod idt;
 #[cfg(target_os = "none")]

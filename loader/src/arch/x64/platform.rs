@@ -3,6 +3,7 @@
 use driver_api::{Error, IrqLine, Mmio, Resource, Result, Trigger};
 
 use super::acpi::{self, IoApic, MAX_IO_APICS, Tables};
+use super::mp;
 use super::phys::PhysMemory;
 use crate::mm::kernel::map_fixed;
 use crate::mm::table::Flags;
@@ -17,7 +18,13 @@ static TABLES: spin::Once<Tables> = spin::Once::new();
 
 /// Reads the firmware's tables; early, while `memory` shows the first 4 GiB.
 pub(super) fn init(memory: &impl PhysMemory, rsdp: Option<u64>) {
-    TABLES.call_once(|| acpi::read(memory, rsdp));
+    TABLES.call_once(|| {
+        let mut tables = acpi::read(memory, rsdp);
+        if !tables.found {
+            tables.cpus = mp::cpus(memory);
+        }
+        tables
+    });
 }
 
 /// What the tables said.

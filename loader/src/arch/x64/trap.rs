@@ -8,54 +8,12 @@
 //! of their own and trust nothing, not even GS.
 
 use core::arch::global_asm;
-use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::cpu::{USER_CS, USER_SS};
-use super::{idt, percpu, uaccess};
+pub use super::frame::TrapFrame;
+use super::frame::{FRAME, RFLAGS_IF, RFLAGS_RESERVED, RFLAGS_RF, RFLAGS_TF, SYSCALL_VECTOR};
+use super::{frame, idt, percpu, uaccess};
 use crate::trap::{Access, Exception};
-
-/// Everything that a thread had in its general registers.
-#[derive(Clone, Copy, Debug, Default)]
-#[repr(C)]
-pub struct TrapFrame {
-    r15: usize,
-    r14: usize,
-    r13: usize,
-    r12: usize,
-    rbp: usize,
-    rbx: usize,
-    r11: usize,
-    r10: usize,
-    r9: usize,
-    r8: usize,
-    rax: usize,
-    rcx: usize,
-    rdx: usize,
-    rsi: usize,
-    rdi: usize,
-    /// The IDT vector, or [`SYSCALL_VECTOR`].
-    vector: usize,
-    /// The exception's error code; the number of the system call.
-    code: usize,
-    rip: usize,
-    cs: usize,
-    rflags: usize,
-    rsp: usize,
-    ss: usize,
-}
-
-/// What [`TrapFrame::vector`] says of a system call.
-const SYSCALL_VECTOR: usize = 0x100;
-const FRAME: usize = size_of::<TrapFrame>();
-
-/// RFLAGS bits (Intel SDM vol. 1, 3.4.3).
-const RFLAGS_RESERVED: usize = 1 << 1;
-const RFLAGS_TF: usize = 1 << 8;
-const RFLAGS_IF: usize = 1 << 9;
-const RFLAGS_RF: usize = 1 << 16;
-/// What a program may set in a frame that it gives the kernel (a signal's context): status
-/// flags, TF, DF, RF, AC and ID, as Linux allows.
-const RFLAGS_USER: usize = 0x0005_0dd5 | 1 << 21;
 
 /// Vectors of exceptions (Intel SDM vol. 3, table 6-1).
 mod vector {
@@ -85,184 +43,6 @@ mod page_fault {
     pub const FETCH: usize = 1 << 4;
 }
 
-impl TrapFrame {
-    /// The frame of a thread that is to begin at `pc` in user mode, all registers zero.
-    #[must_use]
-    pub fn new_user(pc: usize, sp: usize) -> Self {
-        Self {
-            rip: pc,
-            rsp: sp,
-            cs: usize::from(USER_CS),
-            ss: usize::from(USER_SS),
-            rflags: RFLAGS_RESERVED | RFLAGS_IF,
-            vector: SYSCALL_VECTOR,
-            ..Self::default()
-        }
-    }
-
-    /// Number of the system call.
-    #[must_use]
-    pub fn syscall_number(&self) -> usize {
-        self.code
-    }
-
-    /// Its arguments.
-    #[must_use]
-    pub fn syscall_args(&self) -> [usize; 6] {
-        [self.rdi, self.rsi, self.rdx, self.r10, self.r8, self.r9]
-    }
-
-    /// Sets its result: a value, or minus an errno.
-    pub fn set_syscall_result(&mut self, result: isize) {
-        self.rax = result.cast_unsigned();
-    }
-
-    /// Its result, when it was set.
-    #[must_use]
-    pub fn syscall_result(&self) -> isize {
-        self.rax.cast_signed()
-    }
-
-    /// Makes the thread issue the system call again when it returns to user mode: back to
-    /// the two-byte `syscall` instruction, with the number where it was.
-    pub fn restart_syscall(&mut self) {
-        self.rax = self.code;
-        self.rip = self.rip.wrapping_sub(2);
-    }
-
-    /// Whether the frame was saved by a system call.
-    #[must_use]
-    pub fn is_syscall(&self) -> bool {
-        self.vector == SYSCALL_VECTOR
-    }
-
-    /// Address of the next instruction.
-    #[must_use]
-    pub fn pc(&self) -> usize {
-        self.rip
-    }
-
-    /// The stack pointer.
-    #[must_use]
-    pub fn sp(&self) -> usize {
-        self.rsp
-    }
-
-    /// Sets the address of the next instruction.
-    pub fn set_pc(&mut self, pc: usize) {
-        self.rip = pc;
-    }
-
-    /// Sets the stack pointer.
-    pub fn set_sp(&mut self, sp: usize) {
-        self.rsp = sp;
-    }
-
-    /// Sets the `n`-th (from 0, below 6) argument of the function that the thread goes on
-    /// with, as the System V ABI passes it.
-    pub fn set_arg(&mut self, n: usize, value: usize) {
-        match n {
-            0 => self.rdi = value,
-            1 => self.rsi = value,
-            2 => self.rdx = value,
-            3 => self.rcx = value,
-            4 => self.r8 = value,
-            5 => self.r9 = value,
-            _ => {}
-        }
-    }
-
-    /// Sets the thread pointer (FS base) of the thread that runs.
-    pub fn set_tls(&mut self, value: usize) {
-        super::context::set_user_tls(value);
-    }
-
-    /// Whether the frame is of user mode.
-    #[must_use]
-    pub fn is_user(&self) -> bool {
-        self.cs & 3 == 3
-    }
-
-    /// The frame pointer, where a backtrace begins.
-    #[must_use]
-    pub fn frame_pointer(&self) -> usize {
-        self.rbp
-    }
-
-    /// The registers in the order of a `sigcontext` (Linux's
-    /// `arch/x86/include/uapi/asm/sigcontext.h`): r8 … r15, rdi, rsi, rbp, rbx, rdx, rax,
-    /// rcx, rsp, rip, rflags.
-    #[must_use]
-    pub fn to_sigcontext(&self) -> [usize; 18] {
-        [
-            self.r8,
-            self.r9,
-            self.r10,
-            self.r11,
-            self.r12,
-            self.r13,
-            self.r14,
-            self.r15,
-            self.rdi,
-            self.rsi,
-            self.rbp,
-            self.rbx,
-            self.rdx,
-            self.rax,
-            self.rcx,
-            self.rsp,
-            self.rip,
-            self.rflags,
-        ]
-    }
-
-    /// Takes the registers from a `sigcontext`, which the app may have changed: segments
-    /// stay, and of the flags only those that the app could set itself are taken.
-    pub fn set_from_sigcontext(&mut self, r: &[usize; 18]) {
-        let rflags;
-        [
-            self.r8, self.r9, self.r10, self.r11, self.r12, self.r13, self.r14, self.r15, self.rdi,
-            self.rsi, self.rbp, self.rbx, self.rdx, self.rax, self.rcx, self.rsp, self.rip, rflags,
-        ] = *r;
-        self.rflags = self.rflags & !RFLAGS_USER | rflags & RFLAGS_USER;
-        // Not to be taken for a system call that could be restarted.
-        self.vector = SYSCALL_VECTOR;
-        self.code = usize::MAX;
-    }
-
-    /// Names and values, for reports.
-    pub fn registers(&self) -> impl Iterator<Item = (&'static str, usize)> + '_ {
-        [
-            ("rip", self.rip),
-            ("rsp", self.rsp),
-            ("rbp", self.rbp),
-            ("rflags", self.rflags),
-            ("rax", self.rax),
-            ("rbx", self.rbx),
-            ("rcx", self.rcx),
-            ("rdx", self.rdx),
-            ("rsi", self.rsi),
-            ("rdi", self.rdi),
-            ("r8", self.r8),
-            ("r9", self.r9),
-            ("r10", self.r10),
-            ("r11", self.r11),
-            ("r12", self.r12),
-            ("r13", self.r13),
-            ("r14", self.r14),
-            ("r15", self.r15),
-            ("cs", self.cs),
-            ("code", self.code),
-        ]
-        .into_iter()
-    }
-
-    /// Whether interrupts were on.
-    fn interrupts_were_on(&self) -> bool {
-        self.rflags & RFLAGS_IF != 0
-    }
-}
-
 unsafe extern "C" {
     /// The entry points of all vectors, [`STUB_SIZE`] bytes each.
     pub(super) safe static x64_vector_stubs: u8;
@@ -273,7 +53,7 @@ unsafe extern "C" {
 }
 
 /// Distance of two stubs in bytes.
-pub(super) const STUB_SIZE: usize = 16;
+pub(super) const STUB_SIZE: usize = 8;
 
 global_asm!(
     r#"
@@ -314,29 +94,32 @@ global_asm!(
     .endm
 
     .pushsection .text.trap, "ax"
-    /* Each pushes what the CPU did not: an error code, and the vector. */
-    .balign 16
+    /* Each pushes its vector, less 128 so that the instruction takes two bytes. */
+    .balign 8
     .globl x64_vector_stubs
     .hidden x64_vector_stubs
 x64_vector_stubs:
     .set .Lvector, 0
     .rept 256
-    .balign 16
-    .if (.Lvector == 8) || (.Lvector >= 10 && .Lvector <= 14) || (.Lvector == 17) || (.Lvector == 21) || (.Lvector == 29) || (.Lvector == 30)
-    .else
-    pushq $0
-    .endif
-    pushq $.Lvector
-    .if (.Lvector == 2) || (.Lvector == 8) || (.Lvector == 18)
+    .balign 8
+    pushq $(.Lvector - 128)
+    .if (.Lvector == 8)
+    jmp trap_paranoid_with_code
+    .elseif (.Lvector == 2) || (.Lvector == 18)
     jmp trap_paranoid
+    .elseif (.Lvector >= 10 && .Lvector <= 14) || (.Lvector == 17) || (.Lvector == 21) || (.Lvector == 29) || (.Lvector == 30)
+    jmp trap_with_code
     .else
-    jmp trap_common
+    jmp trap_without_code
     .endif
     .set .Lvector, .Lvector + 1
     .endr
 
     .balign 16
-trap_common:
+trap_without_code:
+    pushq (%rsp)                /* the vector; above it, something in the code's place */
+trap_with_code:
+    subq $-128, (%rsp)
     cld
     testb $3, 24(%rsp)
     jz 1f
@@ -374,6 +157,9 @@ x64_trap_restore_from:
     /* May have come between any two instructions: GS may be the app's in ring 0 as well. */
     .balign 16
 trap_paranoid:
+    pushq (%rsp)
+trap_paranoid_with_code:
+    subq $-128, (%rsp)
     cld
     PUSH_REGISTERS
     movl ${gs_base}, %ecx
@@ -517,12 +303,8 @@ fn leave_to_user(frame: &mut TrapFrame) {
 /// An exception, on the thread's stack.
 fn exception(frame: &mut TrapFrame) {
     if frame.vector == vector::PAGE_FAULT {
-        let address: usize;
-        // SAFETY: reads CR2, before another page fault can change it.
-        unsafe {
-            core::arch::asm!("mov {}, cr2", out(reg) address,
-                options(nomem, nostack, preserves_flags));
-        }
+        // Before another page fault can change it.
+        let address = frame::cr2();
         return with_interrupts_as_before(frame, |frame| page_fault(frame, address));
     }
     if frame.is_user() {
@@ -578,18 +360,8 @@ fn page_fault(frame: &mut TrapFrame, address: usize) {
         return;
     }
     if !(expected && uaccess::fix_up(frame)) {
-        FAULT_ADDRESS.store(address as u64, Ordering::Relaxed);
         crate::trap::fatal(frame, name(vector::PAGE_FAULT));
     }
-}
-
-/// Address of the page fault in the kernel that is about to be reported.
-static FAULT_ADDRESS: AtomicU64 = AtomicU64::new(0);
-
-/// The address that the last fatal page fault in the kernel was about.
-#[must_use]
-pub fn fatal_address() -> u64 {
-    FAULT_ADDRESS.load(Ordering::Relaxed)
 }
 
 /// NMI, double fault, machine check: there is no way on, except from an NMI of our own.
