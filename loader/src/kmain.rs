@@ -24,6 +24,8 @@ pub fn kmain(info: BootInfo) -> ! {
         fail(format_args!("memory: {e:?} ({} KiB of RAM)", ram_kib(&info)));
     }
     registry::memory_is_up();
+    #[cfg(debug_assertions)]
+    crate::lockcheck::init();
     time::init(arch::clock::init(&info));
     bootchart(&options, "memory and clock");
     entropy::init(&info);

@@ -34,6 +34,8 @@ pub mod end;
 pub mod irq;
 #[cfg(target_os = "none")]
 mod kmain;
+#[cfg(any(test, debug_assertions))]
+mod lockcheck;
 #[cfg(target_os = "none")]
 pub mod panic;
 #[cfg(target_os = "none")]

@@ -6,6 +6,7 @@ use core::sync::atomic::{AtomicU32, Ordering};
 
 use crate::end::{End, finish};
 use crate::log::Direct;
+use crate::log::line::Line;
 use crate::{arch, mm, thread};
 
 /// How many panics have begun: a panic while one is reported ends at once.
@@ -19,6 +20,10 @@ pub fn panic(info: &PanicInfo<'_>) -> ! {
     // Interrupts stay off: nobody else runs on this CPU any more.
     let _irq = core::mem::ManuallyDrop::new(driver_api::sync::IrqGuard::new());
     match DEPTH.fetch_add(1, Ordering::AcqRel) {
+        0 if is_out_of_memory(info) => {
+            let _ = write!(Direct, "\nout of memory: the kernel cannot go on ({})\n", info.message());
+            finish(End::Oom)
+        }
         0 => {
             report(info);
             finish(End::Panic)
@@ -29,6 +34,14 @@ pub fn panic(info: &PanicInfo<'_>) -> ! {
         }
         _ => arch::cpu::halt(),
     }
+}
+
+/// Whether this is `alloc`'s panic for an allocation that failed and that its caller takes
+/// for granted. Requests of the app fail long before (`mm::frames::available`).
+fn is_out_of_memory(info: &PanicInfo<'_>) -> bool {
+    let mut line = Line::new();
+    let _ = write!(line, "{}", info.message());
+    line.bytes().starts_with(b"memory allocation of ")
 }
 
 fn report(info: &PanicInfo<'_>) {

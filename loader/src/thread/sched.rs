@@ -328,6 +328,8 @@ pub fn idle() -> ! {
 /// gives the CPU up.
 pub(super) fn schedule_after(guard: PreemptGuard) {
     let _irq = IrqGuard::new();
+    #[cfg(debug_assertions)]
+    crate::lockcheck::about_to_wait();
     // Without the look at `resched` that dropping the guard would take.
     core::mem::forget(guard);
     percpu::with(|cpu| cpu.preempt_off.fetch_sub(1, Ordering::Relaxed));
