@@ -17,7 +17,6 @@
 //!
 //! mod cpu:    hwcap() -> u64 (AT_HWCAP); id() -> usize; relax(); enable_interrupts(); wait_for_interrupt()  (enables interrupts and waits, atomically;
 //!             returns with them on); halt() -> !; set_thread_pointer…(see context)
-//!             hwcap() -> u64                  AT_HWCAP as Linux has it
 //!             init_boot_cpu(&BootInfo)        GDT/TSS/IDT or vectors, per-CPU base, SMEP/SMAP/UMIP or PAN
 //! mod percpu: current() -> &'static PerCpu    generic struct crate::percpu::PerCpu, found through GS / TPIDR_EL1
 //!             install(&'static PerCpu)        makes it this CPU's
@@ -49,6 +48,10 @@
 //!             zero_user(dst: usize, len: usize); read_user_u32 / write_user_u32 / compare_exchange_user_u32 (futex);
 //!             all by a fix-up table, all refuse addresses ≥ USER_END
 //!             Fault stands in the arch's own module: arch::Fault
+//! mod signal: Linux's signal frames, pure (aarch64 so far): Delivery { signal, info, handler, restorer, mask, stack, fault };
+//!             build(&TrapFrame, &FpuRegisters, top: usize, &Delivery) -> Option<(usize, Vec<u8>)>   where it goes, and its bytes
+//!             enter(&mut TrapFrame, at: usize, &Delivery); restore(&mut TrapFrame, &mut FpuRegisters, &[u8]) -> Result<Returned { mask, stack }, BadFrame>
+//!             FRAME_LEN; TRAMPOLINE: &[u8], code that calls rt_sigreturn, for handlers without sa_restorer
 //! mod smp:    others() -> usize               how many CPUs the platform describes besides the one that booted
 //!             start(nth, cpu: &'static PerCpu, stack_top: usize, entry: extern "C" fn() -> !) -> driver_api::Result<()>
 //!                                             starts the nth of them, from the boot CPU, one at a time: it calls `entry` on that stack

@@ -3,6 +3,8 @@
 use core::arch::{asm, global_asm};
 use core::sync::atomic::{AtomicUsize, Ordering};
 
+use super::signal::FpuRegisters;
+
 /// Bytes that [`switch`] saves: x19-x30.
 const SAVED: usize = 96;
 
@@ -134,13 +136,6 @@ pub fn set_user_tls(value: usize) {
     unsafe { asm!("msr tpidr_el0, {}", in(reg) value, options(nomem, nostack, preserves_flags)) };
 }
 
-#[repr(C, align(16))]
-struct FpuRegisters {
-    vectors: [u128; 32],
-    fpcr: u64,
-    fpsr: u64,
-}
-
 /// Floating-point and SIMD state of user mode: q0-q31, FPCR, FPSR. The kernel itself has
 /// none, so it is saved on a switch between threads only. SVE and SME stay off.
 pub struct FpuState(FpuRegisters);
@@ -149,7 +144,12 @@ impl FpuState {
     /// What a program starts with: all zero, round to nearest. Never fails on this arch.
     #[must_use]
     pub fn new() -> Option<Self> {
-        Some(Self(FpuRegisters { vectors: [0; 32], fpcr: 0, fpsr: 0 }))
+        Some(Self(FpuRegisters::new()))
+    }
+
+    /// The registers, as they were saved last.
+    pub fn registers(&mut self) -> &mut FpuRegisters {
+        &mut self.0
     }
 
     /// Saves the state of the thread that runs. Interrupts are off.

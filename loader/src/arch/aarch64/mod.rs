@@ -7,8 +7,10 @@
 
 mod describe;
 mod esr;
+mod frame;
 mod hwcap;
 mod pte;
+pub mod signal;
 
 #[cfg(target_os = "none")]
 mod boot;
