@@ -10,7 +10,6 @@
 use super::access::{self, Credentials};
 use crate::sync::Mutex;
 use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -24,9 +23,51 @@ pub const NAME_MAX: usize = 255;
 pub struct Dentry {
     inode: Arc<dyn Inode>,
     place: Mutex<Place>,
-    children: Mutex<BTreeMap<Box<[u8]>, Weak<Dentry>>>,
+    children: Mutex<Children>,
     /// Whether something is mounted here, so that the walk needs no lock when not.
     mounted: AtomicBool,
+}
+
+/// The children that are in use, by name. They are few, so a sorted vector does.
+#[derive(Default)]
+struct Children(Vec<(Box<[u8]>, Weak<Dentry>)>);
+
+impl Children {
+    fn find(&self, name: &[u8]) -> core::result::Result<usize, usize> {
+        self.0.binary_search_by(|(n, _)| (**n).cmp(name))
+    }
+
+    fn get(&self, name: &[u8]) -> Option<Arc<Dentry>> {
+        self.0.get(self.find(name).ok()?)?.1.upgrade()
+    }
+
+    /// Adds a child, or puts it in the place of another of this name.
+    fn insert(&mut self, name: &[u8], child: &Arc<Dentry>) {
+        let weak = Arc::downgrade(child);
+        match self.find(name) {
+            Ok(at) => {
+                if let Some(slot) = self.0.get_mut(at) {
+                    slot.1 = weak;
+                }
+            }
+            Err(at) => self.0.insert(at, (name.into(), weak)),
+        }
+    }
+
+    fn remove(&mut self, name: &[u8]) {
+        if let Ok(at) = self.find(name) {
+            self.0.remove(at);
+        }
+    }
+
+    /// Removes `name` if nobody uses it: a new dentry of the same name may have come.
+    fn remove_dead(&mut self, name: &[u8]) {
+        if let Ok(at) = self.find(name)
+            && self.0.get(at).is_some_and(|(_, weak)| weak.strong_count() == 0)
+        {
+            self.0.remove(at);
+        }
+    }
 }
 
 struct Place {
@@ -47,7 +88,7 @@ impl Dentry {
         Arc::new(Self {
             inode,
             place: Mutex::new(Place { parent, name, removed: false }),
-            children: Mutex::new(BTreeMap::new()),
+            children: Mutex::new(Children::default()),
             mounted: AtomicBool::new(false),
         })
     }
@@ -92,10 +133,10 @@ impl Dentry {
 
     fn child_locked(
         self: &Arc<Self>,
-        children: &mut BTreeMap<Box<[u8]>, Weak<Dentry>>,
+        children: &mut Children,
         name: &[u8],
     ) -> Result<Arc<Dentry>> {
-        if let Some(live) = children.get(name).and_then(Weak::upgrade) {
+        if let Some(live) = children.get(name) {
             return Ok(live);
         }
         let inode = self.inode.lookup(name)?;
@@ -104,12 +145,12 @@ impl Dentry {
 
     fn adopt(
         self: &Arc<Self>,
-        children: &mut BTreeMap<Box<[u8]>, Weak<Dentry>>,
+        children: &mut Children,
         inode: Arc<dyn Inode>,
         name: &[u8],
     ) -> Arc<Dentry> {
         let child = Self::new(inode, Some(self.clone()), name.into());
-        children.insert(name.into(), Arc::downgrade(&child));
+        children.insert(name, &child);
         child
     }
 
@@ -150,10 +191,7 @@ impl Drop for Dentry {
         let place = self.place.get_mut();
         if let Some(parent) = place.parent.take() {
             let mut children = parent.children.lock();
-            // A new dentry of the same name may have come already.
-            if children.get(&place.name).is_some_and(|w| w.strong_count() == 0) {
-                children.remove(&place.name);
-            }
+            children.remove_dead(&place.name);
             drop(children);
             drop_chain(parent);
         }
@@ -167,9 +205,7 @@ fn drop_chain(mut next: Arc<Dentry>) {
         let place = dentry.place.get_mut();
         let Some(parent) = place.parent.take() else { return };
         let mut children = parent.children.lock();
-        if children.get(&place.name).is_some_and(|w| w.strong_count() == 0) {
-            children.remove(&place.name);
-        }
+        children.remove_dead(&place.name);
         drop(children);
         next = parent;
     }
@@ -441,10 +477,10 @@ impl MountTable {
             if mode == RenameMode::Exchange
                 && let Some(target) = &target
             {
-                from_children.insert(from_name.into(), Arc::downgrade(target));
+                from_children.insert(from_name, target);
             }
             let to_children = to_children.map_or(from_children, |c| c);
-            to_children.insert(to_name.into(), Arc::downgrade(&source));
+            to_children.insert(to_name, &source);
         }
         drop(second);
         drop(first);

@@ -6,7 +6,6 @@
 use crate::mm::PAGE_SIZE;
 use crate::sync::Mutex;
 use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::any::Any;
@@ -67,7 +66,7 @@ enum Content {
     /// has its last page to itself can be mapped.
     Resident(&'static [u8]),
     /// Pages of its own; those that are missing are holes.
-    Pages { size: u64, pages: BTreeMap<u64, Page> },
+    Pages { size: u64, pages: Pages },
 }
 
 /// Names in the order in which they came, for `read_dir`, and sorted, for lookups.
@@ -75,7 +74,8 @@ enum Content {
 struct Directory {
     /// Ascending by cursor.
     entries: Vec<Entry>,
-    by_name: BTreeMap<Box<[u8]>, u64>,
+    /// Their cursors, sorted by the names that these stand for.
+    by_name: Vec<u64>,
     last_cursor: u64,
 }
 
@@ -90,28 +90,82 @@ impl Directory {
         self.entries.binary_search_by_key(&cursor, |e| e.cursor).ok()
     }
 
-    fn get(&self, name: &[u8]) -> Option<&Arc<Node>> {
-        let at = self.at(*self.by_name.get(name)?)?;
-        Some(&self.entries.get(at)?.node)
+    /// Where `name` is in `by_name`, or would be.
+    fn find(&self, name: &[u8]) -> core::result::Result<usize, usize> {
+        self.by_name.binary_search_by(|&cursor| {
+            let entry = self.at(cursor).and_then(|at| self.entries.get(at));
+            entry.map_or(&[][..], |e| &e.name).cmp(name)
+        })
     }
 
+    /// Where `name` is in `entries`.
+    fn index(&self, name: &[u8]) -> Option<usize> {
+        self.at(*self.by_name.get(self.find(name).ok()?)?)
+    }
+
+    fn get(&self, name: &[u8]) -> Option<&Arc<Node>> {
+        Some(&self.entries.get(self.index(name)?)?.node)
+    }
+
+    /// Adds a name that is free.
     fn insert(&mut self, name: &[u8], node: Arc<Node>) -> Result<()> {
         self.entries.try_reserve(1).map_err(|_| Error::NoMemory)?;
+        self.by_name.try_reserve(1).map_err(|_| Error::NoMemory)?;
+        let Err(place) = self.find(name) else { return Err(Error::Exists) };
         self.last_cursor += 1;
-        self.by_name.insert(name.into(), self.last_cursor);
+        self.by_name.insert(place, self.last_cursor);
         self.entries.push(Entry { cursor: self.last_cursor, name: name.into(), node });
         Ok(())
     }
 
     fn remove(&mut self, name: &[u8]) -> Option<Arc<Node>> {
-        let at = self.by_name.remove(name).and_then(|cursor| self.at(cursor))?;
+        let place = self.find(name).ok()?;
+        let at = self.at(*self.by_name.get(place)?)?;
+        self.by_name.remove(place);
         Some(self.entries.remove(at).node)
     }
 
     /// Puts `node` where another is; the place among the entries stays.
     fn replace(&mut self, name: &[u8], node: Arc<Node>) -> Option<Arc<Node>> {
-        let at = self.by_name.get(name).and_then(|&cursor| self.at(cursor))?;
+        let at = self.index(name)?;
         Some(core::mem::replace(&mut self.entries.get_mut(at)?.node, node))
+    }
+}
+
+/// The pages of a file that are there, by number. Files grow at their end, where adding to
+/// a sorted vector costs nothing.
+#[derive(Default)]
+struct Pages(Vec<(u64, Page)>);
+
+impl Pages {
+    fn find(&self, number: u64) -> core::result::Result<usize, usize> {
+        match self.0.last() {
+            Some(last) if last.0 < number => Err(self.0.len()),
+            _ => self.0.binary_search_by_key(&number, |p| p.0),
+        }
+    }
+
+    fn get(&self, number: u64) -> Option<&Page> {
+        Some(&self.0.get(self.find(number).ok()?)?.1)
+    }
+
+    /// The page, made of zeroes if it is not there.
+    fn get_or_make(&mut self, number: u64) -> Result<&mut Page> {
+        let at = match self.find(number) {
+            Ok(at) => at,
+            Err(at) => {
+                self.0.try_reserve(1).map_err(|_| Error::NoMemory)?;
+                self.0.insert(at, (number, new_page()?));
+                at
+            }
+        };
+        self.0.get_mut(at).map(|p| &mut p.1).ok_or(Error::NoMemory)
+    }
+
+    /// Drops the pages from `first` on.
+    fn cut(&mut self, first: u64) {
+        let (Ok(at) | Err(at)) = self.find(first);
+        self.0.truncate(at);
     }
 }
 
@@ -136,7 +190,7 @@ impl Content {
             Self::Pages { pages, .. } => {
                 for (page, within, part) in parts(offset, n) {
                     let Some(to) = buf.get_mut(part) else { continue };
-                    match pages.get(&page).and_then(|p| p.get(within..within + to.len())) {
+                    match pages.get(page).and_then(|p| p.get(within..within + to.len())) {
                         Some(from) => to.copy_from_slice(from),
                         None => to.fill(0),
                     }
@@ -147,15 +201,14 @@ impl Content {
     }
 
     /// Its pages and size, copied out of the image where they still lie there.
-    fn own(&mut self) -> Result<(&mut BTreeMap<u64, Page>, &mut u64)> {
+    fn own(&mut self) -> Result<(&mut Pages, &mut u64)> {
         if let Self::Resident(bytes) = *self {
-            let mut pages = BTreeMap::new();
+            let mut pages = Pages::default();
             for (i, chunk) in bytes.chunks(PAGE_SIZE).enumerate() {
-                let mut page = new_page()?;
+                let page = pages.get_or_make(i as u64)?;
                 if let Some(to) = page.get_mut(..chunk.len()) {
                     to.copy_from_slice(chunk);
                 }
-                pages.insert(i as u64, page);
             }
             *self = Self::Pages { size: bytes.len() as u64, pages };
         }
@@ -174,18 +227,12 @@ impl Content {
         let mut done = 0;
         for (page, within, part) in parts(offset, buf.len()) {
             let Some(from) = buf.get(part) else { break };
-            if !pages.contains_key(&page) {
-                match new_page() {
-                    Ok(new) => {
-                        pages.insert(page, new);
-                    }
-                    Err(_) if done > 0 => break,
-                    Err(_) => return Err(Error::NoSpace),
-                }
-            }
-            if let Some(to) =
-                pages.get_mut(&page).and_then(|p| p.get_mut(within..within + from.len()))
-            {
+            let page = match pages.get_or_make(page) {
+                Ok(page) => page,
+                Err(_) if done > 0 => break,
+                Err(_) => return Err(Error::NoSpace),
+            };
+            if let Some(to) = page.get_mut(within..within + from.len()) {
                 to.copy_from_slice(from);
             }
             done += from.len();
@@ -199,7 +246,7 @@ impl Content {
             return Err(Error::FileTooLarge);
         }
         if new == 0 {
-            *self = Self::Pages { size: 0, pages: BTreeMap::new() };
+            *self = Self::Pages { size: 0, pages: Pages::default() };
             return Ok(());
         }
         if new == self.size() {
@@ -208,12 +255,13 @@ impl Content {
         let (pages, size) = self.own()?;
         if new < *size {
             let first_gone = new.div_ceil(PAGE_SIZE as u64);
-            drop(pages.split_off(&first_gone));
+            pages.cut(first_gone);
             // What grows back later reads as zeroes.
             let within = (new % PAGE_SIZE as u64) as usize;
             if within > 0
-                && let Some(tail) =
-                    pages.get_mut(&(first_gone - 1)).and_then(|page| page.get_mut(within..))
+                && let Some((number, page)) = pages.0.last_mut()
+                && *number + 1 == first_gone
+                && let Some(tail) = page.get_mut(within..)
             {
                 tail.fill(0);
             }
@@ -317,7 +365,7 @@ impl Node {
         if *nlink == 0 {
             return Err(Error::NotFound);
         }
-        if dir.by_name.contains_key(name) {
+        if dir.find(name).is_ok() {
             return Err(Error::Exists);
         }
         let node = Node::new(&self.shared, new);
@@ -396,7 +444,7 @@ impl Inode for Node {
             Body::Special => 0,
         };
         let blocks = match &state.body {
-            Body::File(Content::Pages { pages, .. }) => (pages.len() * PAGE_SIZE / 512) as u64,
+            Body::File(Content::Pages { pages, .. }) => (pages.0.len() * PAGE_SIZE / 512) as u64,
             Body::File(Content::Resident(bytes)) => bytes.len().div_ceil(512) as u64,
             _ => 0,
         };
@@ -498,7 +546,7 @@ impl Inode for Node {
         if *nlink == 0 {
             return Err(Error::NotFound);
         }
-        if dir.by_name.contains_key(name) {
+        if dir.find(name).is_ok() {
             return Err(Error::Exists);
         }
         {

@@ -172,11 +172,19 @@ pub struct Discipline {
 const EOF_MARK: u8 = 0xff;
 
 impl Discipline {
-    /// A terminal with nothing typed.
+    /// A terminal with nothing typed, in the usual modes.
     #[must_use]
     pub const fn new() -> Self {
+        Self { termios: Termios::DEFAULT, ..Self::raw() }
+    }
+
+    /// A terminal with nothing typed and all modes off: all zero, so that a static takes no
+    /// room in the image.
+    #[must_use]
+    pub const fn raw() -> Self {
+        let termios = Termios { iflag: 0, oflag: 0, cflag: 0, lflag: 0, line: 0, cc: [0; 19] };
         Self {
-            termios: Termios::DEFAULT,
+            termios,
             ring: [0; BUFFER],
             head: 0,
             ready: 0,

@@ -45,17 +45,19 @@ pub struct Tty {
 
 /// The one terminal there is.
 pub static TTY: Tty = Tty {
-    discipline: IrqLock::new(Discipline::new()),
+    discipline: IrqLock::new(Discipline::raw()),
     input: WaitQueue::new(),
     console: spin::Once::new(),
     signal: spin::Once::new(),
-    size: IrqLock::new(DEFAULT_SIZE),
+    size: IrqLock::new([0; 4]),
 };
 
 impl Tty {
     /// Connects it to the console that it writes to; the first call counts. `signal` is
     /// called, in interrupt context, for keys that make signals.
     pub fn attach(&self, console: &'static dyn Console, signal: SignalHook) {
+        self.discipline.lock().set(Termios::DEFAULT);
+        *self.size.lock() = DEFAULT_SIZE;
         self.console.call_once(|| console);
         self.signal.call_once(|| signal);
     }
