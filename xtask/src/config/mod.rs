@@ -17,6 +17,7 @@ pub mod schema;
 pub mod selector;
 pub mod shape;
 pub mod suggest;
+pub mod table;
 #[cfg(test)]
 mod tests;
 pub mod tree;
@@ -57,8 +58,8 @@ pub fn load(request: &LoadRequest) -> Result<Workspace, Diagnostics> {
 /// With all mistakes of all files.
 pub fn load_from(tree: &dyn Tree, request: &LoadRequest) -> Result<Workspace, Diagnostics> {
     let mut loader = Loader::new(tree, &request.cwd);
-    let (repositories, settings) = repositories::find(&mut loader, request);
-    let workspace = resolve::workspace(&mut loader, repositories, settings);
+    let configured = repositories::find(&mut loader, request);
+    let workspace = resolve::workspace(&mut loader, configured);
     if loader.out.is_empty() {
         Ok(workspace)
     } else {

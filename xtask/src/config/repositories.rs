@@ -14,9 +14,20 @@ use camino::{Utf8Path, Utf8PathBuf};
 /// The file with the settings of a build directory, below it.
 pub const BUILD_FILE: &str = "etc/build.toml";
 
+/// What `osier.toml` and `etc/build.toml` say.
+pub struct Configured {
+    /// In search order; Osier itself is last.
+    pub repositories: Vec<Repository>,
+    /// Layered.
+    pub settings: Settings,
+    /// Each `[select]` with its file, whose names are yet to be checked.
+    pub selects: Vec<(FileId, RawSelect)>,
+}
+
 /// The repositories in search order, and the settings of the files that name them.
-pub fn find(loader: &mut Loader<'_>, request: &LoadRequest) -> (Vec<Repository>, Settings) {
-    let mut found = Found { loader, list: Vec::new(), settings: Settings::default() };
+pub fn find(loader: &mut Loader<'_>, request: &LoadRequest) -> Configured {
+    let mut found =
+        Found { loader, list: Vec::new(), settings: Settings::default(), selects: Vec::new() };
     let osier = found.loader.tree.canonical(&request.osier);
     if let Some(build_dir) = &request.build_dir {
         found.build_file(build_dir, &osier);
@@ -36,13 +47,13 @@ pub fn find(loader: &mut Loader<'_>, request: &LoadRequest) -> (Vec<Repository>,
             );
         }
     }
-    let Found { mut list, settings, .. } = found;
+    let Found { mut list, settings, selects, .. } = found;
     list.push(Repository {
         name: OSIER.to_owned(),
         description: "Osier itself".to_owned(),
         root: osier,
     });
-    (list, settings)
+    Configured { repositories: list, settings, selects }
 }
 
 /// The nearest folder from `cwd` upwards with an `osier.toml`, Osier itself excepted.
@@ -60,6 +71,7 @@ struct Found<'a, 't> {
     loader: &'a mut Loader<'t>,
     list: Vec<Repository>,
     settings: Settings,
+    selects: Vec<(FileId, RawSelect)>,
 }
 
 impl Found<'_, '_> {
@@ -150,6 +162,7 @@ impl Found<'_, '_> {
     /// Takes what is not set yet from a `[select]` table.
     fn select(&mut self, file: FileId, select: Option<&Val<RawSelect>>) {
         let Some(select) = select else { return };
+        self.selects.push((file, select.value.clone()));
         let loader = &self.loader;
         let s = &mut self.settings;
         s.arch = s.arch.take().or_else(|| many(loader, file, select.arch.as_ref()?));

@@ -2,8 +2,9 @@
 
 use super::leaf::{Address, DebugInfo, Device, ElfMachine, Lto, OptLevel, RepoPath, Vmm};
 use super::{Cpus, Format, List};
-use crate::config::decode::{Int, table};
+use crate::config::decode::Int;
 use crate::config::resolved::{MemorySize, ProfileStatus};
+use crate::config::table::table;
 use crate::model::{Arch, Name};
 
 table! {

@@ -2,8 +2,9 @@
 
 use super::leaf::{EnvName, FileMode, ImagePath, Owner, RepoPath, Root};
 use super::{Format, List};
-use crate::config::decode::{Map, table};
+use crate::config::decode::Map;
 use crate::config::resolved::MemorySize;
+use crate::config::table::table;
 use crate::model::{Arch, Name};
 
 table! {

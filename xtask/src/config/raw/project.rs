@@ -1,7 +1,8 @@
 //! `osier.toml` of a repository and `etc/build.toml` of a build directory.
 
 use super::{Format, List, Many};
-use crate::config::decode::{Int, table};
+use crate::config::decode::Int;
+use crate::config::table::table;
 use crate::model::{Arch, Mode, Name};
 
 table! {

@@ -2,8 +2,9 @@
 
 use super::leaf::{Address, End};
 use super::{Cpus, Format, List, Many, PerArch};
-use crate::config::decode::{Int, table};
+use crate::config::decode::Int;
 use crate::config::resolved::MemorySize;
+use crate::config::table::table;
 use crate::model::{Arch, Mode, Name};
 
 table! {

@@ -6,6 +6,7 @@ use crate::config::decode::{Table, Val};
 use crate::config::diag::{Diagnostic, FileId, Place};
 use crate::config::loader::{Def, Loader};
 use crate::config::raw::List;
+use crate::config::raw::leaf::ImagePath;
 use crate::config::raw::manifest::{RawDir, RawFile, RawImage, RawImageOn, RawLink};
 use crate::config::resolved::{
     Component, Content, Entry, Image, ImageOn, Repository, SourcePath, Sourced,
@@ -82,14 +83,15 @@ impl Resolver<'_, '_> {
         }
     }
 
-    /// Reports each cycle of requirements once, at its first component's name.
+    /// Reports each cycle of requirements once, at a component that is part of it.
     fn refuse_cycles(&mut self, components: &BTreeMap<Name, Component>) {
         let mut done = BTreeSet::new();
         for start in components.keys() {
             let mut path: Vec<&Name> = Vec::new();
             if let Some(cycle) = cycle(components, start, &mut path, &mut done) {
+                let first = cycle.first().copied().unwrap_or(start);
+                let Some(def) = self.defs.components.get(first) else { continue };
                 let cycle: Vec<String> = cycle.iter().map(|n| format!("`{n}`")).collect();
-                let Some(def) = self.defs.components.get(start) else { continue };
                 let span = def.raw.as_ref().and_then(|r| r.requires.span.clone());
                 let place = Place { file: def.file, span: span.unwrap_or(0..0) };
                 let message = format!("components require each other: {}", cycle.join(" → "));
@@ -159,17 +161,31 @@ impl Resolver<'_, '_> {
         };
         let all = self.all_entries(&on, entries);
         self.check_tree(&all);
-        if !program.bad && !resolves(&all, &program.value.0) {
-            let paths: Vec<&str> = all.iter().map(|(e, _)| e.path.as_str()).collect();
-            let help = suggest::nearest(&program.value.0, paths.iter().copied()).map_or_else(
-                || "add a `[[file]]` with that path".to_owned(),
-                |n| format!("did you mean `{n}`?"),
-            );
-            let message = format!("the image holds no file `{}` to run", program.value.0);
-            let d = self.loader.report(file, program, message);
-            d.helps.push(help);
-        }
+        self.check_program(file, program, &all);
         Some(on)
+    }
+
+    /// The program must be a file of the image, and executable.
+    fn check_program(&mut self, file: FileId, program: &Val<ImagePath>, all: &[Placed]) {
+        if program.bad {
+            return;
+        }
+        let path = program.value.0.as_str();
+        let Some(entry) = resolves(all, path) else {
+            let paths = all.iter().map(|(e, _)| e.path.as_str());
+            let help = suggest::nearest(path, paths).map_or_else(
+                || "add a `[[file]]` with that path".to_owned(),
+                |near| format!("did you mean `{near}`?"),
+            );
+            let message = format!("the image holds no file `{path}` to run");
+            self.loader.report(file, program, message).helps.push(help);
+            return;
+        };
+        if entry.mode & 0o111 == 0 {
+            let message = format!("`{path}` is not executable: its mode is {:04o}", entry.mode);
+            let help = "give its `[[file]]` the line `mode = \"0755\"`".to_owned();
+            self.loader.report(file, program, message).helps.push(help);
+        }
     }
 
     fn check_roles(&mut self, file: FileId, roles: &[Val<Name>]) {
@@ -346,10 +362,11 @@ fn cycle<'a>(
     found
 }
 
-/// Whether `path` leads to a file, through symbolic links where need be.
-fn resolves(all: &[Placed], path: &str) -> bool {
-    let by_path: BTreeMap<&str, &Content> =
-        all.iter().map(|(e, _)| (e.path.as_str(), &e.content)).collect();
+/// The file that `path` leads to, through symbolic links where need be.
+fn resolves<'a>(all: &'a [Placed], path: &str) -> Option<&'a Entry> {
+    // Backwards, so that of two entries with one path (a mistake of its own) the first counts.
+    let by_path: BTreeMap<&str, &Entry> =
+        all.iter().rev().map(|(e, _)| (e.path.as_str(), e)).collect();
     let mut rest: Vec<String> = path.split('/').rev().map(str::to_owned).collect();
     let mut at = String::new();
     let mut links = 0;
@@ -362,18 +379,17 @@ fn resolves(all: &[Placed], path: &str) -> bool {
             }
             name => at = format!("{at}/{name}"),
         }
-        if let Some(Content::Link(target)) = by_path.get(at.as_str()) {
+        if let Some(Content::Link(target)) = by_path.get(at.as_str()).map(|e| &e.content) {
             links += 1;
             if links > MAX_LINKS {
-                return false;
+                return None;
             }
             let up = if target.starts_with('/') { 0 } else { at.rfind('/').unwrap_or(0) };
             at.truncate(up);
             rest.extend(target.split('/').rev().map(str::to_owned));
         }
     }
-    matches!(
-        by_path.get(at.as_str()),
-        Some(Content::App(_) | Content::Source(_) | Content::Text(_))
-    )
+    let entry = by_path.get(at.as_str()).copied()?;
+    matches!(entry.content, Content::App(_) | Content::Source(_) | Content::Text(_))
+        .then_some(entry)
 }

@@ -6,12 +6,14 @@ mod crates;
 mod kernel_config;
 mod manifest;
 mod scenario;
+mod select;
 
 use super::loader::{Defs, Loader};
 use super::raw::kernel_config::{RawArch, RawDriver, RawMachine, RawProfile};
 use super::raw::manifest::{RawComponent, RawImage};
 use super::raw::scenario::RawScenario;
-use super::resolved::{OSIER, Repository, Settings, Workspace};
+use super::repositories::Configured;
+use super::resolved::{OSIER, Repository, Workspace};
 use crate::model::{Arch, Name};
 use crates::Crate;
 use std::collections::{BTreeMap, BTreeSet};
@@ -59,11 +61,8 @@ impl Definitions {
 }
 
 /// Reads and resolves everything.
-pub fn workspace(
-    loader: &mut Loader<'_>,
-    repositories: Vec<Repository>,
-    settings: Settings,
-) -> Workspace {
+pub fn workspace(loader: &mut Loader<'_>, configured: Configured) -> Workspace {
+    let Configured { repositories, settings, selects } = configured;
     let defs = Definitions::read(loader, &repositories);
     let arches = kernel_config::arches(loader, &defs, &repositories);
     let drivers = crates::resolve_drivers(loader, &defs, &repositories);
@@ -71,6 +70,9 @@ pub fn workspace(
     let profiles = kernel_config::profiles(loader, &defs, &drivers);
     let (components, images) = manifest::resolve(loader, &defs, &repositories);
     let scenarios = scenario::scenarios(loader, &defs, &profiles, &machines, &images);
+    for (file, select) in &selects {
+        select::check(loader, &defs, *file, select);
+    }
     Workspace {
         arches,
         profiles,

@@ -1,6 +1,6 @@
 //! Scenarios.
 
-use super::{Definitions, names};
+use super::{Definitions, names, select};
 use crate::config::decode::Val;
 use crate::config::diag::{Diagnostic, FileId, Place};
 use crate::config::loader::Loader;
@@ -8,7 +8,6 @@ use crate::config::raw::PerArch;
 use crate::config::raw::scenario::{RawScenario, RawStep};
 use crate::config::resolved::{Image, Machine, Profile, Scenario, ScenarioStep};
 use crate::config::selector::ProfileSelector;
-use crate::config::suggest;
 use crate::model::{Arch, Name};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -73,7 +72,7 @@ impl One<'_, '_> {
         if image.is_none() && !raw.image.bad && !self.defs.images.contains_key(&raw.image.value) {
             self.loader.unknown(self.file, &raw.image, "image", names(&self.defs.images));
         }
-        let selector = self.selector(&raw.profile);
+        let selector = select::profile(self.loader, self.defs, self.file, &raw.profile);
         let has_profile = |arch: Arch| {
             let name = selector.as_ref().map(|s| s.profile.clone());
             name.is_none_or(|name| self.profiles.contains_key(&(arch, name)))
@@ -125,37 +124,6 @@ impl One<'_, '_> {
         }
         let set: BTreeSet<Arch> = given.iter().map(|a| a.value).collect();
         set.into_iter().collect()
-    }
-
-    /// Reads the profile; `None` when a mistake was reported.
-    fn selector(&mut self, profile: &Val<String>) -> Option<ProfileSelector> {
-        if profile.bad {
-            return None;
-        }
-        let selector = match profile.value.parse::<ProfileSelector>() {
-            Ok(selector) => selector,
-            Err(message) => {
-                self.loader.report(self.file, profile, message);
-                return None;
-            }
-        };
-        let known: BTreeSet<&str> =
-            self.defs.profiles.values().flat_map(|p| p.keys().map(Name::as_str)).collect();
-        if !known.contains(selector.profile.as_str()) {
-            let help = suggest::help(selector.profile.as_str(), known.iter().copied(), "");
-            let message = format!("unknown profile `{}`", selector.profile);
-            self.loader.report(self.file, profile, message).helps.push(help);
-            return None;
-        }
-        for driver in selector.plus.iter().chain(&selector.minus) {
-            if !self.defs.roles.contains(driver) {
-                let known = self.defs.roles.iter().map(Name::as_str);
-                let help = suggest::help(driver.as_str(), known, "");
-                let message = format!("unknown driver or role `{driver}`");
-                self.loader.report(self.file, profile, message).helps.push(help);
-            }
-        }
-        Some(selector)
     }
 
     fn machines(&mut self, raw: &RawScenario, arches: &[Arch]) -> BTreeMap<Arch, Vec<Name>> {

@@ -63,19 +63,37 @@ fn mistakes_of_several_files_are_reported_together() {
 }
 
 #[test]
+fn a_cycle_is_shown_where_it_is() {
+    let requires = |n: &str| format!("format = 1\nrequires = [\"{n}\"]\n");
+    let (a, b, c) = (requires("b"), requires("c"), requires("b"));
+    let got = mistakes(&[
+        ("/osier/manifests/components/a.toml", &a),
+        ("/osier/manifests/components/b.toml", &b),
+        ("/osier/manifests/components/c.toml", &c),
+    ]);
+    assert_eq!(
+        got,
+        [
+            "/osier/manifests/components/b.toml:2:12: components require each other: `b` → `c` → `b`",
+            "  take one `requires` out of the circle",
+        ]
+    );
+}
+
+#[test]
 fn a_report_shows_the_lines_with_carets() {
     let image = "format = 1\ndescription = \"d\"\n[run]\nprogram = \"/a\"\n\
-                 [[file]]\npath = \"/a\"\ntext = \"1\"\n[[file]]\npath = \"/a\"\ntext = \"2\"\n";
+                 [[file]]\npath = \"/a\"\ntext = \"1\"\nmode = \"0755\"\n[[file]]\npath = \"/a\"\ntext = \"2\"\n";
     let scenario = "format = 1\ndescription = \"d\"\nimage = \"x\"\ntimeout = 5\n";
     let files = tree(&[(AN_IMAGE, image), (A_SCENARIO, scenario)]);
     let report = load_from(&files, &request()).expect_err("bad").render(false);
     let expected = r#"error: two entries for `/a`
- --> /osier/manifests/images/x.toml:8:1
+ --> /osier/manifests/images/x.toml:9:1
   |
 5 | [[file]]
   | -------- the first one
 ...
-8 | [[file]]
+9 | [[file]]
   | ^^^^^^^^ the second one
   |
   = help: remove one of them, or give it another path

@@ -102,8 +102,9 @@ fn a_build_directory_says_more_than_the_project() {
     let changes = [
         (
             "/project/osier.toml",
-            "format = 1\nname = \"mine\"\n[select]\narch = \"x64\"\nimage = [\"a\", \"b\"]\n",
+            "format = 1\nname = \"mine\"\n[select]\narch = \"x64\"\nimage = [\"hello\", \"b\"]\n",
         ),
+        ("/osier/manifests/images/b.toml", IMAGE),
         (
             "/b/etc/build.toml",
             "format = 1\njobs = 3\noffline = true\n[select]\narch = [\"aarch64\", \"x64\"]\n\
@@ -118,7 +119,7 @@ fn a_build_directory_says_more_than_the_project() {
         (vec![Arch::Aarch64, Arch::X64], "<build-dir>/etc/build.toml:5:9")
     );
     let image = s.image.expect("given");
-    assert_eq!(image.value, [name("a"), name("b")]);
+    assert_eq!(image.value, [name("hello"), name("b")]);
     assert_eq!(at(&image.origin), "osier.toml:5:10 in `mine`");
     assert_eq!(s.profile.expect("given").value, ["all+pl011"]);
     assert_eq!(s.mode.expect("given").value, [crate::model::Mode::Debug]);
@@ -139,6 +140,7 @@ env = { A = "1", B = "1" }
 [[file]]
 path = "/p"
 text = ""
+mode = "0755"
 [arch.aarch64]
 roles = ["console"]
 size = "8M"
@@ -164,13 +166,13 @@ group = 7
     assert_eq!((x64.entries.len(), arm.entries.len()), (1, 2));
     let dir = &arm.entries[1];
     assert_eq!((dir.mode, dir.uid, dir.gid, &dir.content), (0o1777, 65534, 7, &Content::Dir));
-    assert_eq!(dir.origin.to_string(), "manifests/images/x.toml:17:1");
+    assert_eq!(dir.origin.to_string(), "manifests/images/x.toml:18:1");
 }
 
 #[test]
 fn an_image_is_for_the_archs_on_which_it_has_a_program() {
     let text = "format = 1\ndescription = \"d\"\n[[file]]\npath = \"/p\"\ntext = \"\"\n\
-                [arch.x64.run]\nprogram = \"/p\"\n";
+                mode = \"0700\"\n[arch.x64.run]\nprogram = \"/p\"\n";
     let ws = loaded(&[("/osier/manifests/images/x.toml", text)], &request());
     let arches: Vec<Arch> = ws.images[&name("x")].per_arch.keys().copied().collect();
     assert_eq!(arches, [Arch::X64]);
