@@ -83,6 +83,8 @@ pub fn app_call(
         "-Clinker-flavor=ld.lld".to_owned(),
         // musl's start files and libc come from the toolchain, not from the host.
         "-Clink-self-contained=yes".to_owned(),
+        // The kernel walks them for the backtrace of a crash.
+        "-Cforce-frame-pointers=yes".to_owned(),
     ];
     flags.extend(remap.iter().map(|(from, to)| format!("--remap-path-prefix={from}={to}")));
     // Cargo separates encoded flags by the byte 0x1f.

@@ -91,6 +91,9 @@ fn hex(word: &str) -> Option<u64> {
 #[derive(Default)]
 pub struct LineTail {
     line: Vec<u8>,
+    /// A carriage return is held back: when a line feed follows, both come after what the
+    /// annotator says.
+    returned: bool,
 }
 
 /// A line longer than this is no backtrace line; its rest is not kept.
@@ -103,23 +106,31 @@ impl LineTail {
         !self.line.is_empty()
     }
 
-    /// Passes `bytes` on to `show` at once, and at each line end what `annotator` has to
-    /// say of the line. A carriage return before the line end stays where it is.
+    /// Appends `bytes` to `show`, and before each line end what `annotator` has to say of
+    /// the line. Only a carriage return waits, for the next byte.
     pub fn feed(&mut self, bytes: &[u8], annotator: &mut Annotator, show: &mut Vec<u8>) {
         for &b in bytes {
-            if b == b'\n' {
-                let line = String::from_utf8_lossy(&self.line);
-                if let Some(after) = annotator.after(line.trim_end_matches('\r')) {
-                    if show.last() == Some(&b'\r') {
-                        show.pop();
+            let returned = std::mem::replace(&mut self.returned, b == b'\r');
+            match b {
+                b'\n' => {
+                    if let Some(after) = annotator.after(&String::from_utf8_lossy(&self.line)) {
+                        show.extend_from_slice(after.as_bytes());
                     }
-                    show.extend_from_slice(after.as_bytes());
+                    self.line.clear();
+                    show.extend_from_slice(if returned { b"\r\n" } else { b"\n" });
                 }
-                self.line.clear();
-            } else if self.line.len() < LONGEST {
-                self.line.push(b);
+                _ => {
+                    if returned {
+                        show.push(b'\r');
+                    }
+                    if b != b'\r' {
+                        show.push(b);
+                        if self.line.len() < LONGEST {
+                            self.line.push(b);
+                        }
+                    }
+                }
             }
-            show.push(b);
         }
     }
 }
@@ -178,19 +189,22 @@ mod tests {
     fn a_stream_is_annotated_as_it_passes() {
         let (mut annotator, at) = own_program();
         let stream = format!(
-            "prompt> \r\n  #0 {:#x} (/bin/test+{at:#x})\r\n  #1 0xffffffff80000000\nlast",
+            "prompt> \r\r\n  #0 {:#x} (/bin/test+{at:#x})\r\n  #1 0xffffffff80000000\nlast",
             at + 0x5000_0000
         );
         let mut tail = LineTail::default();
         let mut shown = Vec::new();
-        // Byte by byte: a chunk's borders must not matter.
+        // Byte by byte: a chunk's borders must not matter, and nothing shown is taken back.
         for b in stream.bytes() {
+            let before = shown.clone();
             tail.feed(&[b], &mut annotator, &mut shown);
+            assert!(shown.starts_with(&before));
         }
         let shown = String::from_utf8(shown).unwrap();
-        assert!(shown.starts_with("prompt> \r\n  #0 "), "{shown}");
+        assert!(shown.starts_with("prompt> \r\r\n  #0 "), "{shown}");
         assert!(shown.contains("tests::crashing_here at "), "{shown}");
         assert!(shown.contains("annotate.rs:"), "{shown}");
+        assert_eq!(shown.matches('\r').count(), 3, "{shown}");
         assert!(shown.ends_with("\n  #1 0xffffffff80000000\nlast"), "{shown}");
     }
 

@@ -92,6 +92,13 @@ impl Symbols {
                 out.push(Frame { function: name.unwrap_or_else(|| "??".to_owned()), place });
             }
         }
+        // With line tables only, DWARF holds bare names; the symbol table has whole paths,
+        // if only of the function that the others were inlined into.
+        if let (Some(outermost), Some(path)) = (out.last_mut(), self.function(address))
+            && path.ends_with(&outermost.function)
+        {
+            outermost.function = path;
+        }
         Some(out)
     }
 
