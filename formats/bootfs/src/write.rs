@@ -8,6 +8,7 @@ use crate::{
 use alloc::borrow::ToOwned as _;
 use alloc::collections::BTreeMap;
 use alloc::string::String;
+use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -99,8 +100,7 @@ pub fn write(entries: &[Entry<'_>], mtime: i64) -> Result<Vec<u8>, Error> {
     let order = breadth_first(&drafts);
     let mut strings = Strings::default();
     let mut nodes = Vec::with_capacity(order.len());
-    let mut number = Vec::new();
-    number.resize(drafts.len(), 0u32);
+    let mut number = vec![0u32; drafts.len()];
     for (new, old) in order.iter().enumerate() {
         if let Some(n) = number.get_mut(*old) {
             *n = u32::try_from(new).map_err(|_| Error::TooMany)?;
@@ -221,8 +221,7 @@ struct Placed<'a> {
 
 fn assemble(mut nodes: Vec<Placed<'_>>, strings: &[u8], mtime: i64) -> Vec<u8> {
     let strings_at = HEADER_LEN + nodes.len() * NODE_LEN;
-    let mut out = Vec::new();
-    out.resize(strings_at, 0);
+    let mut out = vec![0; strings_at];
     out.extend_from_slice(strings);
     // Equal files share their bytes.
     let mut written: BTreeMap<&[u8], u64> = BTreeMap::new();

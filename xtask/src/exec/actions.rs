@@ -200,9 +200,9 @@ fn relocate(io: &StepIo<'_>, plan: &Relocate) -> Result<()> {
     let moved = link::relocate(&pie, &planned)?;
     // Before anything is written: a kernel that fails the check never gets its name.
     let drivers: Vec<&str> = plan.drivers.iter().map(|d| d.as_str()).collect();
-    link::check(&pie, &moved.elf, &link::CheckPlan { relocate: planned, drivers: &drivers })?;
+    link::check(&pie, &moved, &link::CheckPlan { relocate: planned, drivers: &drivers })?;
     let drivers: Vec<&str> = plan.drivers.iter().map(|d| d.as_str()).collect();
-    link::check(&pie, &moved.elf, &link::CheckPlan { relocate: planned, drivers: &drivers })?;
+    link::check(&pie, &moved, &link::CheckPlan { relocate: planned, drivers: &drivers })?;
     io.put(io.output_named("loader.elf")?, &moved.elf)?;
     io.put(io.output_named("loader.relocs")?, &moved.relocs)
 }

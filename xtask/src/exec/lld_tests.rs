@@ -221,7 +221,7 @@ fn what_lld_leaves_is_relocated_and_passes_the_check() {
             let plan = RelocatePlan { base: plan(arch).base + move_by, ..plan(arch) };
             let done = relocate(&linked, &plan).unwrap_or_else(|e| panic!("{arch}: {e}"));
             let drivers = CheckPlan { relocate: plan, drivers: &["ns16550"] };
-            check(&linked, &done.elf, &drivers).unwrap_or_else(|e| panic!("{arch}: {e}"));
+            check(&linked, &done, &drivers).unwrap_or_else(|e| panic!("{arch}: {e}"));
 
             let at = |name| symbol(&done.elf, name).unwrap_or_else(|| panic!("no {name}"));
             assert_eq!(at("__kernel_start"), plan.virtual_base());
@@ -255,7 +255,10 @@ fn the_segments_are_those_of_the_script() {
         for edge in ["text", "rodata", "data", "bss"] {
             let start = symbol(&done.elf, &format!("__{edge}_start")).unwrap();
             let end = symbol(&done.elf, &format!("__{edge}_end")).unwrap();
-            assert!(start % 4096 == 0 && end % 4096 == 0 && start <= end, "{edge}");
+            assert!(
+                start.is_multiple_of(4096) && end.is_multiple_of(4096) && start <= end,
+                "{edge}"
+            );
         }
         assert_eq!(symbol(&done.elf, "__kernel_end"), symbol(&done.elf, "__bss_end"));
         assert!(

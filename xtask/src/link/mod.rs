@@ -19,13 +19,19 @@ mod size;
 mod strip;
 mod syscalls;
 
-pub use check::{CheckError, CheckPlan, Finding, check};
+#[cfg(test)]
+pub use check::{CheckError, Finding};
+pub use check::{CheckPlan, check};
 pub use lld::{LinkInputs, lld_args};
 pub use program::strip_program;
-pub use relocate::{RelocateError, RelocatePlan, Relocated, relocate};
-pub use size::{OwnerSize, SectionSize, SizeDelta, SizeTable, size_table};
+#[cfg(test)]
+pub use relocate::Relocated;
+pub use relocate::{RelocateError, RelocatePlan, relocate};
+#[cfg(test)]
+pub use size::OwnerSize;
+pub use size::{SizeTable, size_table};
 pub use strip::{strip, strip_sections};
-pub use syscalls::{SyscallTableError, syscall_object, syscalls_defined};
+pub use syscalls::{syscall_object, syscalls_defined};
 
 #[cfg(test)]
 mod tests;

@@ -89,11 +89,7 @@ impl fmt::Display for RelocateError {
     }
 }
 
-impl std::error::Error for RelocateError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        None
-    }
-}
+impl std::error::Error for RelocateError {}
 
 impl From<ElfError> for RelocateError {
     fn from(e: ElfError) -> Self {
@@ -223,7 +219,7 @@ fn drop_sections(file: &mut ElfFile<'_>) {
     let keep: Vec<bool> = file
         .sections
         .iter()
-        .map(|s| !is_relocation(s.kind) && !(s.loaded() && describes_relocation(s.kind)))
+        .map(|s| !(is_relocation(s.kind) || s.loaded() && describes_relocation(s.kind)))
         .collect();
     retain_sections(file, &keep);
 }

@@ -7,7 +7,7 @@ mod entry;
 mod loader_img;
 mod manifest;
 
-pub use bootfs::{BootfsError, bootfs};
+pub use bootfs::bootfs;
 pub use entry::{PackContent, PackEntry, complete};
-pub use loader_img::{PackError, loader_img};
+pub use loader_img::loader_img;
 pub use manifest::manifest;

@@ -7,7 +7,7 @@ mod relocations;
 mod view;
 
 use super::patch::PVH_ENTRY;
-use super::relocate::RelocatePlan;
+use super::relocate::{RelocatePlan, Relocated};
 use goblin::elf::{header, program_header, section_header, sym};
 use loader_header::LoaderHeader;
 use std::fmt;
@@ -33,6 +33,8 @@ pub enum Finding {
     NotApplied { at: u64, is: Option<u64>, want: u64, symbol: String },
     /// Bytes that differ from the linked kernel's though no relocation is there.
     Stray { at: u64 },
+    /// `loader.relocs` does not list the words that hold moved addresses.
+    RelocsFile,
     /// The linked kernel has no static relocations to check against.
     NoWitness,
     /// What relocation should have dropped is still there.
@@ -65,6 +67,9 @@ impl fmt::Display for Finding {
                 "relocation not applied: no word at {at:#x} ({symbol}), which should be {want:#x}"
             ),
             Self::Stray { at } => write!(f, "the byte at {at:#x} changed without a relocation"),
+            Self::RelocsFile => {
+                f.write_str("loader.relocs does not list the words that hold addresses")
+            }
             Self::NoWitness => f.write_str(
                 "the linked kernel has no static relocations to check against; \
                  link with --emit-relocs",
@@ -112,23 +117,23 @@ impl fmt::Display for CheckError {
 
 impl std::error::Error for CheckError {}
 
-/// Checks `relocated` (`loader.elf`), made from `linked`, against the plan.
+/// Checks what the relocate step made from `linked` against the plan.
 ///
 /// # Errors
 /// All findings together.
-pub fn check(linked: &[u8], relocated: &[u8], plan: &CheckPlan<'_>) -> Result<(), CheckError> {
+pub fn check(linked: &[u8], made: &Relocated, plan: &CheckPlan<'_>) -> Result<(), CheckError> {
     let open = |file, bytes| {
         FileView::open(bytes).map_err(|why| CheckError(vec![Finding::Unreadable { file, why }]))
     };
     let linked = open("the linked kernel", linked)?;
-    let relocated = open("loader.elf", relocated)?;
+    let relocated = open("loader.elf", &made.elf)?;
     let mut found = Vec::new();
     undefined(&linked, &mut found);
     undefined(&relocated, &mut found);
     leftovers(&relocated, &mut found);
     segments(&relocated, &plan.relocate, &mut found);
     entry(&relocated, &mut found);
-    relocations::check(&linked, &relocated, &plan.relocate, &mut found);
+    relocations::check(&linked, &relocated, &made.relocs, &plan.relocate, &mut found);
     symbols(&linked, &relocated, &plan.relocate, &mut found);
     headers(&relocated, &plan.relocate, &mut found);
     drivers::check(&relocated, plan.drivers, &mut found);

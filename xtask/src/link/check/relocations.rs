@@ -5,23 +5,28 @@
 //! name every 64-bit address in code, data and DWARF whether or not the linker remembered
 //! to make a dynamic one of it; and the linked bytes, which must be the same elsewhere.
 
-use super::super::patch;
+use super::super::{patch, relocs};
 use super::view::{FileView, SHT_RELR};
 use super::{Finding, RelocatePlan};
 use goblin::elf::{Reloc, Sym, reloc, section_header};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-/// Compares both files.
+/// Compares both files, and `relocs` (`loader.relocs`) with the linked one.
 pub fn check(
     linked: &FileView<'_>,
     relocated: &FileView<'_>,
+    relocs: &[u8],
     plan: &RelocatePlan,
     found: &mut Vec<Finding>,
 ) {
     let bias = plan.virtual_base();
     // Link-time address → what must be there.
     let mut want: BTreeMap<u64, u64> = BTreeMap::new();
-    dynamic(linked, bias, &mut want);
+    let moving = dynamic(linked, bias, &mut want);
+    let listed = relocs::decode(relocs).map(|l| l.into_iter().map(u64::from).collect());
+    if listed != Some(moving) {
+        found.push(Finding::RelocsFile);
+    }
     if !statics(linked, relocated, bias, &mut want, found) {
         found.push(Finding::NoWitness);
     }
@@ -36,8 +41,10 @@ pub fn check(
     stray(linked, relocated, bias, &want, found);
 }
 
-/// The dynamic relocations of the linked file.
-fn dynamic(linked: &FileView<'_>, bias: u64, want: &mut BTreeMap<u64, u64>) {
+/// The dynamic relocations of the linked file, noted in `want`. Returns the places of
+/// those whose words move with the kernel.
+fn dynamic(linked: &FileView<'_>, bias: u64, want: &mut BTreeMap<u64, u64>) -> BTreeSet<u64> {
+    let mut moving = BTreeSet::new();
     let elf = &linked.elf;
     // Both psABIs have a relocation 0 that does nothing; AArch64 also has 256.
     let does_nothing = |r: &Reloc| matches!(r.r_type, 0 | 256);
@@ -47,10 +54,14 @@ fn dynamic(linked: &FileView<'_>, bias: u64, want: &mut BTreeMap<u64, u64>) {
         let value = symbol.map_or(0, |s| s.st_value).wrapping_add_signed(addend);
         let moves = symbol.is_none_or(|s| s.st_shndx != 0 && !is_absolute(s.st_shndx));
         want.insert(r.r_offset, if moves { value.wrapping_add(bias) } else { value });
+        if moves {
+            moving.insert(r.r_offset);
+        }
     }
     let mut word_at = |at: u64| {
         if let Some(word) = linked.word(at) {
             want.insert(at, word.wrapping_add(bias));
+            moving.insert(at);
         }
     };
     for section in elf.section_headers.iter().filter(|s| s.sh_type == SHT_RELR) {
@@ -71,6 +82,7 @@ fn dynamic(linked: &FileView<'_>, bias: u64, want: &mut BTreeMap<u64, u64>) {
             }
         }
     }
+    moving
 }
 
 fn is_absolute(section: usize) -> bool {

@@ -123,12 +123,6 @@ impl Load<'_> {
     pub fn executable(&self) -> bool {
         self.flags.0 & elf::PF_X.0 != 0
     }
-
-    /// Whether the segment is writable.
-    #[must_use]
-    pub fn writable(&self) -> bool {
-        self.flags.0 & elf::PF_W.0 != 0
-    }
 }
 
 impl Section<'_> {

@@ -1,8 +1,12 @@
 use super::{X64, both, check_plan};
 use crate::link::elf::testing::{DATA_AT, GOT_AT, RELATIVE_AT, RELR_AT, SYMBOLIC_AT, Sample};
 use crate::link::elf::{ElfFile, Section};
-use crate::link::{CheckPlan, Finding, RelocatePlan, check, relocate};
+use crate::link::{CheckPlan, Finding, RelocatePlan, Relocated, check, relocate, relocs};
 use object::elf;
+
+fn with_elf(done: &Relocated, elf: Vec<u8>) -> Relocated {
+    Relocated { elf, relocs: done.relocs.clone() }
+}
 
 /// What the check finds after `edit` on the relocated kernel.
 fn findings(edit: impl FnOnce(&mut ElfFile<'_>)) -> Vec<Finding> {
@@ -10,7 +14,8 @@ fn findings(edit: impl FnOnce(&mut ElfFile<'_>)) -> Vec<Finding> {
     let done = relocate(&linked, &X64).unwrap();
     let mut file = ElfFile::parse(&done.elf).unwrap();
     edit(&mut file);
-    check(&linked, &file.to_bytes(), &check_plan(X64)).map_or_else(|e| e.0, |()| Vec::new())
+    check(&linked, &with_elf(&done, file.to_bytes()), &check_plan(X64))
+        .map_or_else(|e| e.0, |()| Vec::new())
 }
 
 #[test]
@@ -18,7 +23,7 @@ fn a_good_kernel_passes() {
     for (sample, plan) in both() {
         let linked = sample.bytes();
         let done = relocate(&linked, &plan).unwrap();
-        assert_eq!(check(&linked, &done.elf, &check_plan(plan)), Ok(()));
+        assert_eq!(check(&linked, &done, &check_plan(plan)), Ok(()));
     }
     assert_eq!(findings(|_| ()), []);
 }
@@ -33,7 +38,8 @@ fn each_skipped_relocation_fails() {
             let mut file = ElfFile::parse(&done.elf).unwrap();
             let at = plan.virtual_base() + at;
             file.set_word_at(at, before).unwrap();
-            let e = check(&linked, &file.to_bytes(), &check_plan(plan)).unwrap_err();
+            let e =
+                check(&linked, &with_elf(&done, file.to_bytes()), &check_plan(plan)).unwrap_err();
             assert!(
                 matches!(e.0[..], [Finding::NotApplied { at: a, is, .. }]
                     if a == at && is == Some(before)),
@@ -49,9 +55,24 @@ fn a_relocation_that_the_linker_forgot_is_found_by_its_static_twin() {
     sample.rela.remove(0);
     let linked = sample.bytes();
     let done = relocate(&linked, &X64).unwrap();
-    let e = check(&linked, &done.elf, &check_plan(X64)).unwrap_err();
+    let e = check(&linked, &done, &check_plan(X64)).unwrap_err();
     let at = X64.virtual_base() + RELATIVE_AT;
     assert!(e.to_string().contains(&format!("not applied: the word at {at:#x}")), "{e}");
+}
+
+#[test]
+fn a_list_of_relocations_that_lacks_one_fails() {
+    for (sample, plan) in both() {
+        let linked = sample.bytes();
+        let mut done = relocate(&linked, &plan).unwrap();
+        let mut listed = relocs::decode(&done.relocs).unwrap();
+        listed.pop();
+        for relocs in [relocs::encode(&listed), vec![]] {
+            done.relocs = relocs;
+            let e = check(&linked, &done, &check_plan(plan)).unwrap_err();
+            assert_eq!(e.0, [Finding::RelocsFile]);
+        }
+    }
 }
 
 #[test]
@@ -71,7 +92,7 @@ fn without_static_relocations_there_is_no_witness() {
     file.sections.retain(|s| keep(s) && s.name != ".debug_info");
     let linked = file.to_bytes();
     let done = relocate(&linked, &X64).unwrap();
-    let e = check(&linked, &done.elf, &check_plan(X64)).unwrap_err();
+    let e = check(&linked, &done, &check_plan(X64)).unwrap_err();
     assert!(e.0.contains(&Finding::NoWitness), "{e}");
 }
 
@@ -101,7 +122,7 @@ fn another_address_than_planned_fails() {
     let linked = Sample::new(elf::EM_X86_64).bytes();
     let elsewhere = RelocatePlan { base: 0x100_0000, ..X64 };
     let done = relocate(&linked, &elsewhere).unwrap();
-    let e = check(&linked, &done.elf, &check_plan(X64)).unwrap_err();
+    let e = check(&linked, &done, &check_plan(X64)).unwrap_err();
     let place =
         |what: &str| e.0.iter().any(|f| matches!(f, Finding::Place { what: w, .. } if w == what));
     assert!(place("the first byte of the kernel"), "{e}");
@@ -147,7 +168,7 @@ fn drivers_are_those_of_the_plan() {
     let done = relocate(&linked, &relocate_plan).unwrap();
     let with = |drivers: &[&str]| {
         let plan = CheckPlan { relocate: relocate_plan, drivers };
-        check(&linked, &done.elf, &plan).map_or_else(|e| e.0, |()| Vec::new())
+        check(&linked, &done, &plan).map_or_else(|e| e.0, |()| Vec::new())
     };
     let missing = |d: &str| Finding::MissingDriver(d.into());
     assert_eq!(with(&["ns16550"]), []);
@@ -157,7 +178,7 @@ fn drivers_are_those_of_the_plan() {
     let sample = Sample { driver_symbol: "memcpy", ..sample };
     let linked = sample.bytes();
     let done = relocate(&linked, &relocate_plan).unwrap();
-    let e = check(&linked, &done.elf, &check_plan(relocate_plan)).unwrap_err();
+    let e = check(&linked, &done, &check_plan(relocate_plan)).unwrap_err();
     assert!(e.to_string().contains("`memcpy` is no Rust symbol"), "{e}");
 }
 
@@ -166,6 +187,7 @@ fn long_lists_are_cut() {
     let linked = Sample::new(elf::EM_X86_64).bytes();
     let many = vec![Finding::Undefined("x".into()); 25];
     assert!(super::super::CheckError(many).to_string().ends_with("… and 5 more"));
-    let e = check(&linked, b"", &check_plan(X64)).unwrap_err();
+    let done = relocate(&linked, &X64).unwrap();
+    let e = check(&linked, &with_elf(&done, vec![]), &check_plan(X64)).unwrap_err();
     assert!(e.to_string().contains("loader.elf is unreadable"), "{e}");
 }
