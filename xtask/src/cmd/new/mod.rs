@@ -107,7 +107,7 @@ fn name(text: &str) -> Result<Name, Refusal> {
 /// Refuses drivers or roles that nothing fills, before anything is written.
 fn known(cx: &Context, roles: &[Name]) -> anyhow::Result<()> {
     let drivers = workspace(cx)?.drivers;
-    for role in roles.iter().filter(|r| !drivers.values().any(|d| d.fills(r))) {
+    if let Some(role) = roles.iter().find(|r| !drivers.values().any(|d| d.fills(r))) {
         let known: std::collections::BTreeSet<&str> = drivers
             .values()
             .flat_map(|d| std::iter::once(&d.name).chain(&d.provides))
