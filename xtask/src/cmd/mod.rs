@@ -7,6 +7,7 @@ pub mod doctor;
 pub mod clean;
 pub mod log;
 pub mod plan;
+pub mod repro;
 pub mod size;
 pub mod why;
 pub mod profile;

@@ -21,6 +21,7 @@ pub mod lock;
 pub mod log;
 pub mod memo;
 pub mod qemu;
+pub mod repro;
 pub mod qmp;
 pub mod scenario;
 pub mod setup;

@@ -1,5 +1,6 @@
 //! What a build did, for people and as JSON.
 
+pub mod difference;
 mod event;
 mod ledger;
 mod lines;
@@ -12,7 +13,7 @@ pub use ledger::ledger;
 pub use lines::Lines;
 pub use plain::Plain;
 pub use screen::Screen;
-pub use table::{Row, table};
+pub use table::{Row, size, table};
 
 use std::io::{IsTerminal as _, Write as _};
 
