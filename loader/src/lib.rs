@@ -34,7 +34,7 @@ pub mod end;
 pub mod irq;
 #[cfg(target_os = "none")]
 mod kmain;
-#[cfg(any(test, debug_assertions))]
+#[cfg(any(test, all(target_os = "none", debug_assertions)))]
 mod lockcheck;
 #[cfg(target_os = "none")]
 pub mod panic;

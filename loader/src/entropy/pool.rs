@@ -80,7 +80,8 @@ impl Default for Pool {
 }
 
 /// Estimates the entropy of timing: feed it readings of a fast counter around work whose
-/// duration varies. Credits at most a quarter bit a reading, and none while the first or
+/// duration varies. Credits at most a third of a bit a reading (as the jitterentropy library
+/// does by default), and none while the first or
 /// second differences repeat (a counter that is emulated exactly credits nothing).
 #[derive(Default)]
 pub struct Jitter {
@@ -104,7 +105,7 @@ impl Jitter {
     /// Bits credited so far.
     #[must_use]
     pub const fn bits(&self) -> u32 {
-        self.good / 4
+        self.good / 3
     }
 }
 

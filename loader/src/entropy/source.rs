@@ -55,7 +55,9 @@ pub fn fill(out: &mut [u8]) -> Result<(), NotSeeded> {
 
 /// How many readings are taken at most: 16 times what a machine needs whose every reading
 /// counts.
-const READINGS: u32 = NEEDED * 4 * 16;
+const READINGS: u32 = NEEDED * 3 * 16;
+/// Readings that are mixed in at a time: one block of the generator.
+const BATCH: usize = 4;
 
 /// Seeds the generator from the CPU's timing: how long its own work takes varies with
 /// caches, interrupts, and on a virtual machine with everything that the host does.
@@ -64,11 +66,15 @@ fn jitter() {
         return;
     }
     let mut jitter = Jitter::default();
-    for _ in 0..READINGS {
-        let counter = arch::clock::counter();
-        jitter.sample(counter);
-        // The mixing is also the work that is timed.
-        POOL.lock().mix(&counter.to_le_bytes(), 0);
+    for _ in 0..READINGS / BATCH as u32 {
+        let mut readings = [0; 8 * BATCH];
+        for reading in readings.as_chunks_mut::<8>().0 {
+            let counter = arch::clock::counter();
+            jitter.sample(counter);
+            *reading = counter.to_le_bytes();
+        }
+        // The mixing is also part of the work that is timed.
+        POOL.lock().mix(&readings, 0);
         if jitter.bits() >= NEEDED {
             POOL.lock().mix(&[0; 32], NEEDED);
             log::info!("seeded from the jitter of the CPU's timing");
