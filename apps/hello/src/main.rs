@@ -96,13 +96,14 @@ fn uptime() -> std::time::Duration {
 #[inline(never)]
 fn segfault() {
     #[inline(never)]
-    fn write_to(address: usize) {
+    fn write_to(address: usize) -> usize {
         let p = std::ptr::without_provenance_mut::<u8>(std::hint::black_box(address));
         // SAFETY: none: this is the fault that was asked for.
         unsafe { p.write_volatile(1) };
+        address
     }
-    write_to(0xdead_0000);
-    std::hint::black_box(());
+    // The value is used after the call: a jump to it would leave no frame of this function.
+    std::hint::black_box(write_to(0xdead_0000) + 1);
 }
 
 /// Touches memory, 1 MiB at a time, until there is no more.
