@@ -7,6 +7,7 @@ mod kernel_config;
 mod manifest;
 mod scenario;
 mod select;
+mod stray;
 
 use super::loader::{Defs, Loader};
 use super::raw::kernel_config::{RawArch, RawDriver, RawMachine, RawProfile};
@@ -42,6 +43,7 @@ impl Definitions {
             (arch, loader.definitions(repositories, &dir, &what))
         });
         kernel_config::refuse_unknown_arches(loader, repositories);
+        stray::refuse(loader, repositories);
         let drivers = crates::drivers(loader, repositories);
         let provided = drivers.values().filter_map(|d| d.raw.as_ref());
         let provided = provided.flat_map(|d| d.raw.provides.iter().map(|n| n.value.clone()));
