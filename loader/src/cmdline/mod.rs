@@ -165,54 +165,59 @@ enum Applied {
 
 /// Applies `KEY=VALUE` (or `KEY`, which is `KEY=1`) to `options`.
 fn apply(options: &mut Options, option: &[u8]) -> Applied {
-    let Ok(option) = core::str::from_utf8(option) else { return Applied::BadValue };
-    let (key, value) = option.split_once('=').unwrap_or((option, "1"));
+    let (key, value) = match option.iter().position(|&b| b == b'=') {
+        Some(at) => (option.get(..at).unwrap_or(&[]), option.get(at + 1..).unwrap_or(&[])),
+        None => (option, b"1".as_slice()),
+    };
     // The keys that xtask shares are named in full there.
-    let is = |full: &str| full.strip_prefix("osier.") == Some(key);
+    let is = |full: &str| full.as_bytes().strip_prefix(b"osier.") == Some(key);
     let done = match key {
-        _ if is(CHANNEL_KEY) => match value {
-            CHANNEL_DEBUGCON => Some(options.exit = Some(ExitChannel::Debugcon)),
-            CHANNEL_SEMIHOSTING => Some(options.exit = Some(ExitChannel::Semihosting)),
-            _ => None,
-        },
-        _ if is(POWEROFF_KEY) => {
-            (value == POWEROFF_DEBUG_EXIT).then(|| options.poweroff_debug_exit = true)
+        _ if is(CHANNEL_KEY) => {
+            if value == CHANNEL_DEBUGCON.as_bytes() {
+                Some(options.exit = Some(ExitChannel::Debugcon))
+            } else if value == CHANNEL_SEMIHOSTING.as_bytes() {
+                Some(options.exit = Some(ExitChannel::Semihosting))
+            } else {
+                None
+            }
         }
-        "loglevel" => level(value).map(|l| options.loglevel = l),
-        "root" => root(value).map(|r| options.root = Some(r)),
-        "bootchart" => flag(value).map(|f| options.bootchart = f),
-        "leaks" => flag(value).map(|f| options.leaks = f),
-        "debug-panic" => flag(value).map(|f| options.debug_panic = f),
-        "selftest" => flag(value).map(|f| options.selftest = f),
+        _ if is(POWEROFF_KEY) => (value == POWEROFF_DEBUG_EXIT.as_bytes())
+            .then(|| options.poweroff_debug_exit = true),
+        b"loglevel" => level(value).map(|l| options.loglevel = l),
+        b"root" => root(value).map(|r| options.root = Some(r)),
+        b"bootchart" => flag(value).map(|f| options.bootchart = f),
+        b"leaks" => flag(value).map(|f| options.leaks = f),
+        b"debug-panic" => flag(value).map(|f| options.debug_panic = f),
+        b"selftest" => flag(value).map(|f| options.selftest = f),
         _ => return Applied::UnknownKey,
     };
     if done.is_some() { Applied::Done } else { Applied::BadValue }
 }
 
-fn flag(value: &str) -> Option<bool> {
+fn flag(value: &[u8]) -> Option<bool> {
     match value {
-        "1" => Some(true),
-        "0" => Some(false),
+        b"1" => Some(true),
+        b"0" => Some(false),
         _ => None,
     }
 }
 
-fn level(value: &str) -> Option<LevelFilter> {
+fn level(value: &[u8]) -> Option<LevelFilter> {
     Some(match value {
-        "off" | "0" => LevelFilter::Off,
-        "error" | "1" => LevelFilter::Error,
-        "warn" | "2" => LevelFilter::Warn,
-        "info" | "3" => LevelFilter::Info,
-        "debug" | "4" => LevelFilter::Debug,
-        "trace" | "5" => LevelFilter::Trace,
+        b"off" | b"0" => LevelFilter::Off,
+        b"error" | b"1" => LevelFilter::Error,
+        b"warn" | b"2" => LevelFilter::Warn,
+        b"info" | b"3" => LevelFilter::Info,
+        b"debug" | b"4" => LevelFilter::Debug,
+        b"trace" | b"5" => LevelFilter::Trace,
         _ => return None,
     })
 }
 
-fn root(value: &str) -> Option<Root> {
-    let (kind, uuid) = match value.split_once(':') {
+fn root(value: &[u8]) -> Option<Root> {
+    let (kind, uuid) = match core::str::from_utf8(value).ok()?.split_once(':') {
         Some((kind, text)) => (kind, Some(uuid(text)?)),
-        None => (value, None),
+        None => (core::str::from_utf8(value).ok()?, None),
     };
     let kind = match kind {
         "ramfs" => RootKind::Ramfs,

@@ -31,7 +31,9 @@ impl Log for Sink {
     fn log(&self, record: &Record<'_>) {
         if self.enabled(record.metadata()) {
             // The crates' paths say more than is needed: the last part is the name.
-            let target = record.target().rsplit("::").next().unwrap_or("kernel");
+            let target = record.target();
+            let name = target.bytes().rposition(|b| b == b':').map_or(0, |colon| colon + 1);
+            let target = target.get(name..).unwrap_or("kernel");
             emit(record.level(), target, record.args());
         }
     }
