@@ -2,6 +2,7 @@
 //! file that holds one of each thing that a kernel makes the linker do.
 
 use super::host::Tools;
+use crate::link::tests::word;
 use crate::link::{
     CheckPlan, LinkInputs, RelocatePlan, check, lld_args, relocate, relocs, strip, syscall_object,
     syscalls_defined,
@@ -194,17 +195,8 @@ fn refused(arch: Arch, object: &[u8]) -> String {
 }
 
 /// The word at the symbol `name` plus `offset`.
-fn word(bytes: &[u8], name: &str, offset: u64) -> u64 {
-    let file = Elf::parse(bytes).unwrap();
-    let symbol = file.syms.iter().find(|s| file.strtab.get_at(s.st_name) == Some(name)).unwrap();
-    let at = symbol.st_value + offset;
-    let load = file
-        .program_headers
-        .iter()
-        .find(|p| p.p_type == 1 && (p.p_vaddr..p.p_vaddr + p.p_filesz).contains(&at))
-        .unwrap();
-    let at = (at - load.p_vaddr + load.p_offset) as usize;
-    u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap())
+fn word_at(bytes: &[u8], name: &str, offset: u64) -> u64 {
+    word(bytes, symbol(bytes, name).unwrap_or_else(|| panic!("no {name}")) + offset)
 }
 
 fn symbol(bytes: &[u8], name: &str) -> Option<u64> {
@@ -225,17 +217,17 @@ fn what_lld_leaves_is_relocated_and_passes_the_check() {
 
             let at = |name| symbol(&done.elf, name).unwrap_or_else(|| panic!("no {name}"));
             assert_eq!(at("__kernel_start"), plan.virtual_base());
-            assert_eq!(word(&done.elf, "pointers", 0), at("sys_read") + 4);
-            assert_eq!(word(&done.elf, "pointers", 12), at(loader_header::SYMBOL));
-            assert_eq!(word(&done.elf, "pointers", 24), 0, "a weak symbol that is absent");
-            assert_eq!(word(&done.elf, "pointers", 32), at("OSIER_SYSCALL_TABLE"));
-            assert_eq!(word(&done.elf, DRIVER, 8), at("heap") + 8);
+            assert_eq!(word_at(&done.elf, "pointers", 0), at("sys_read") + 4);
+            assert_eq!(word_at(&done.elf, "pointers", 12), at(loader_header::SYMBOL));
+            assert_eq!(word_at(&done.elf, "pointers", 24), 0, "a weak symbol that is absent");
+            assert_eq!(word_at(&done.elf, "pointers", 32), at("OSIER_SYSCALL_TABLE"));
+            assert_eq!(word_at(&done.elf, DRIVER, 8), at("heap") + 8);
             let number = linux_abi::by_name("read").unwrap();
             let number = if arch == Arch::X64 { number.x64 } else { number.aarch64 };
             let entry = u64::from(number.unwrap()) * 8;
-            assert_eq!(word(&done.elf, "OSIER_SYSCALL_TABLE", entry), at("sys_read"));
-            assert_eq!(word(&done.elf, "OSIER_SYSCALL_TABLE", entry + 8), 0);
-            assert_eq!(word(&done.elf, "OSIER_SYSCALL_COUNT", 0), 470);
+            assert_eq!(word_at(&done.elf, "OSIER_SYSCALL_TABLE", entry), at("sys_read"));
+            assert_eq!(word_at(&done.elf, "OSIER_SYSCALL_TABLE", entry + 8), 0);
+            assert_eq!(word_at(&done.elf, "OSIER_SYSCALL_COUNT", 0), 470);
             assert_eq!(symbol(&done.elf, "unused"), None, "--gc-sections");
             // Six pointers of the sections above, the table's entry and the GOT slot.
             assert_eq!(relocs::decode(&done.relocs).unwrap().len(), 8, "{arch}");

@@ -34,4 +34,4 @@ pub use strip::{strip, strip_sections};
 pub use syscalls::{syscall_object, syscalls_defined};
 
 #[cfg(test)]
-mod tests;
+pub mod tests;

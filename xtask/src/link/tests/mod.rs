@@ -7,6 +7,7 @@ mod size;
 
 use super::elf::testing::Sample;
 use super::{CheckPlan, RelocatePlan};
+use goblin::elf::Elf;
 use object::elf;
 
 pub const X64: RelocatePlan =
@@ -21,4 +22,16 @@ pub fn both() -> [(Sample, RelocatePlan); 2] {
 
 pub fn check_plan(relocate: RelocatePlan) -> CheckPlan<'static> {
     CheckPlan { relocate, drivers: &["ns16550"] }
+}
+
+/// The word at a virtual address, as goblin finds it.
+pub fn word(bytes: &[u8], at: u64) -> u64 {
+    let file = Elf::parse(bytes).unwrap();
+    let load = file
+        .program_headers
+        .iter()
+        .find(|p| p.p_type == 1 && (p.p_vaddr..p.p_vaddr + p.p_filesz).contains(&at))
+        .unwrap();
+    let at = (at - load.p_vaddr + load.p_offset) as usize;
+    u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap())
 }

@@ -1,4 +1,4 @@
-use super::{X64, both};
+use super::{X64, both, word};
 use crate::link::elf::testing::{
     DATA_AT, Dynamic, GOT_AT, RELATIVE_AT, RELR_AT, SYMBOLIC_AT, Sample, TARGET,
 };
@@ -6,18 +6,6 @@ use crate::link::elf::{ElfError, ElfFile};
 use crate::link::{RelocateError, RelocatePlan, relocate, relocs};
 use goblin::elf::Elf;
 use object::elf;
-
-/// The word at a virtual address, as goblin finds it.
-fn word(bytes: &[u8], at: u64) -> u64 {
-    let file = Elf::parse(bytes).unwrap();
-    let load = file
-        .program_headers
-        .iter()
-        .find(|p| p.p_type == 1 && (p.p_vaddr..p.p_vaddr + p.p_filesz).contains(&at))
-        .unwrap();
-    let at = (at - load.p_vaddr + load.p_offset) as usize;
-    u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap())
-}
 
 fn error(sample: &Sample) -> RelocateError {
     relocate(&sample.bytes(), &X64).unwrap_err()
