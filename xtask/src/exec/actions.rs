@@ -62,7 +62,8 @@ fn compile_kernel(engine: &Engine<'_>, io: &StepIo<'_>, spec: &KernelSpec) -> Re
     let package = lay_out_final_crate(engine, io, spec)?;
     let folder = engine.layout.gen_crate(&spec.key());
     let target = engine.layout.target().join(format!("kernel-{}", spec.arch));
-    let outcome = call_cargo(engine, io, &kernel_call(spec, &folder, &target))?;
+    let outcome =
+        call_cargo(engine, io, &kernel_call(spec, &folder, &target, &real_crates(engine)))?;
     let name = package.replace('-', "_");
     let archive = outcome
         .artifacts
@@ -73,6 +74,12 @@ fn compile_kernel(engine: &Engine<'_>, io: &StepIo<'_>, spec: &KernelSpec) -> Re
         .with_context(|| format!("cargo made no static library of {package}"))?;
     io.put_copy(io.output_named("libkernel.a")?, archive)?;
     Ok(outcome.rebuilt)
+}
+
+/// The real path of the folder into which cargo unpacks crates.
+fn real_crates(engine: &Engine<'_>) -> Utf8PathBuf {
+    let registry = engine.tools.cargo_home.join("registry");
+    registry.canonicalize_utf8().unwrap_or(registry).join("src")
 }
 
 /// Makes the folder of a kernel's final crate what it must be; gives the package's name.
@@ -139,8 +146,8 @@ fn compile_apps(engine: &Engine<'_>, io: &StepIo<'_>) -> Result<Vec<Rebuilt>> {
     // The last that matches wins, and the build directory may lie in the repository.
     let remap: [(Utf8PathBuf, &str); 5] = [
         (engine.tools.cargo_home.clone(), "/cargo"),
-        // Links are followed by whoever looks hard enough.
-        (engine.tools.user_cargo_home.clone(), "/cargo"),
+        // rustc asks the system for its working folder, which sees through links.
+        (real_crates(engine), "/cargo/registry/src"),
         (engine.tools.toolchain.sysroot.clone(), "/toolchain"),
         (root.clone(), "/source"),
         (engine.layout.root().to_owned(), "/build"),

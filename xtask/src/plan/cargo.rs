@@ -29,8 +29,16 @@ pub const fn cargo_profile(mode: Mode) -> &'static str {
 }
 
 /// The call that compiles a kernel's static library in its final crate at `folder`.
+///
+/// `crates` is the real path of the folder of unpacked crates. Cargo trims the path by which it
+/// knows them; rustc asks the system for its working folder, which sees through links.
 #[must_use]
-pub fn kernel_call(spec: &KernelSpec, folder: &Utf8Path, target_dir: &Utf8Path) -> CargoCall {
+pub fn kernel_call(
+    spec: &KernelSpec,
+    folder: &Utf8Path,
+    target_dir: &Utf8Path,
+    crates: &Utf8Path,
+) -> CargoCall {
     let mut args = vec![
         "build".to_owned(),
         // Without arch-independent std: the JSON target has no prebuilt libraries.
@@ -45,7 +53,7 @@ pub fn kernel_call(spec: &KernelSpec, folder: &Utf8Path, target_dir: &Utf8Path) 
     args.extend(profile_args(profile, &spec.settings));
     args.push(format!("--config=profile.{profile}.trim-paths=\"all\""));
     args.extend(common_args(profile, target_dir));
-    let mut env = common_env("");
+    let mut env = common_env(&format!("--remap-path-prefix={crates}/="));
     // The pinned toolchain is a stable one; only the kernel uses unstable features of it.
     env.insert("RUSTC_BOOTSTRAP".to_owned(), "1".to_owned());
     CargoCall { args, env }
