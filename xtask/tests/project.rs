@@ -131,8 +131,8 @@ fn profiles_are_listed_shown_explained_and_compared() {
     let diff: serde_json::Value = serde_json::from_str(&diff).unwrap();
     assert_eq!(diff["format"], 1);
     assert_eq!(diff["shared"], 2);
-    assert_eq!(diff["only-in-profile"], serde_json::json!([]));
-    assert_eq!(diff["only-in-other"], serde_json::json!(["ns16550"]));
+    assert_eq!(diff["only_in_profile"], serde_json::json!([]));
+    assert_eq!(diff["only_in_other"], serde_json::json!(["ns16550"]));
     for (args, said) in [
         (&["profile", "show", "lb"][..], "did you mean `lab`?"),
         (&["profile", "show", "lab", "--arch", "aarch64"], "`lab` is a profile of x64"),

@@ -261,8 +261,8 @@ fn diff(one: &Solved, other: &Solved) -> Report {
         "arch": one.solution.arch,
         "profile": one.selector.to_string(),
         "other": other.selector.to_string(),
-        "only-in-profile": names(&minus),
-        "only-in-other": names(&plus),
+        "only_in_profile": names(&minus),
+        "only_in_other": names(&plus),
         "shared": shared,
     });
     Report { text, json }
