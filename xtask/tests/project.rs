@@ -1,4 +1,6 @@
 //! A project from nothing: `new`, and what `profile`, `schema` and the loader say in it.
+// Helpers of tests are not seen as tests by the lint's own exemption.
+#![allow(clippy::unwrap_used)]
 
 use std::path::Path;
 use std::process::{Command, Output};

@@ -101,8 +101,7 @@ impl DateTime {
             (false, hour) => hour,
             (true, hour) => hour % 12 + if afternoon { 12 } else { 0 },
         };
-        let [second, minute, day, month] =
-            [fields[0], fields[1], fields[3], fields[4]].map(number);
+        let [second, minute, day, month] = [fields[0], fields[1], fields[3], fields[4]].map(number);
         let good = second < 60 && minute < 60 && hour < 24;
         let good = good && (1..=31).contains(&day) && (1..=12).contains(&month);
         let year = 2000 + u64::from(number(fields[5]));
