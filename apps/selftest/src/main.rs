@@ -7,6 +7,7 @@
 
 mod files;
 mod memory;
+mod signals;
 mod threads;
 
 use std::process::ExitCode;
@@ -41,7 +42,7 @@ fn main() -> ExitCode {
     let filter = std::env::args().nth(1).unwrap_or_default();
     let mut failures = 0;
     let mut run = 0;
-    for (name, test) in [files::TESTS, memory::TESTS, threads::TESTS].concat() {
+    for (name, test) in [files::TESTS, memory::TESTS, threads::TESTS, signals::TESTS].concat() {
         if !name.contains(&filter) {
             continue;
         }

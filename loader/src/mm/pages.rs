@@ -125,7 +125,14 @@ impl Mmu for UserPages {
     }
 
     fn protect(&mut self, at: usize, len: usize, new: &mut dyn FnMut(Flags) -> Flags) {
-        let _ = self.table.update(VirtAddr(at), len, &mut |_, _, flags| new(flags));
+        let _ = self.table.update(VirtAddr(at), len, &mut |_, frame, old| {
+            let flags = new(old);
+            // What was just written may be executed now.
+            if flags.has(Flags::EXECUTE) && !old.has(Flags::EXECUTE) && !old.has(Flags::DEVICE) {
+                paging::sync_instructions(bytes(frame));
+            }
+            flags
+        });
         flush(at, len);
     }
 

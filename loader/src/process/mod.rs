@@ -1,6 +1,7 @@
 //! The one process: the app.
 
 mod crash;
+mod handler;
 mod load;
 mod start;
 mod thread;
@@ -26,6 +27,7 @@ use driver_api::Result;
 use driver_api::sync::IrqLock;
 use spin::Once;
 
+pub use handler::return_from as return_from_handler;
 pub use start::start;
 pub use thread::{
     NewThread, UserThread, current, exit_thread, send_to_process, spawn_thread, try_current,
@@ -68,6 +70,8 @@ pub struct Process {
     pub actions: IrqLock<[crate::signal::Action; 64]>,
     /// Its threads.
     pub threads: IrqLock<Vec<Arc<UserThread>>>,
+    /// Code that calls `rt_sigreturn`, for handlers that bring none along; 0 where all do.
+    trampoline: usize,
     next_tid: AtomicU32,
 }
 

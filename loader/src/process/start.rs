@@ -2,7 +2,7 @@
 
 use super::load::{self, LoadError, Loaded};
 use super::thread::UserThread;
-use super::{PID, PROCESS, Places, Process, get};
+use super::{PID, PROCESS, Places, Process, get, handler};
 use crate::arch::trap::{TrapFrame, resume_user};
 use crate::cmdline::Parsed;
 use crate::end::{self, End, finish};
@@ -69,6 +69,7 @@ pub fn start(parsed: Parsed) -> ! {
     }
     let first = UserThread::new(PID, Set::default());
     let places = Places { root: root.clone(), cwd: root.clone(), umask: 0o022 };
+    let trampoline = handler::place_trampoline(&space).unwrap_or(0);
     let process = Process {
         table,
         space,
@@ -81,6 +82,7 @@ pub fn start(parsed: Parsed) -> ! {
         cmdline,
         actions: IrqLock::new([crate::signal::Action::default(); 64]),
         threads: IrqLock::new(Vec::from([first.clone()])),
+        trampoline,
         next_tid: AtomicU32::new(PID + 1),
     };
     PROCESS.call_once(|| process);
@@ -95,6 +97,7 @@ pub fn start(parsed: Parsed) -> ! {
     };
     running.set_user(context);
 
+    handler::fill_trampoline(trampoline);
     let variables = environment(&parsed.env);
     let args: Vec<&[u8]> = if parsed.words.is_empty() {
         Vec::from([&name[..]])

@@ -1,9 +1,9 @@
 //! The app's threads: what each has of its own, signals to it, its end.
 
-use super::{Process, crash, exit, get, new_tid};
+use super::{Process, crash, exit, get, handler, new_tid};
 use crate::arch::trap::{TrapFrame, resume_user};
 use crate::end::{End, finish};
-use crate::signal::{self, Action, ByDefault, Set};
+use crate::signal::{self, Action, ByDefault, Set, number};
 use crate::thread::{self as kernel, Priority, Thread, UserContext};
 use crate::trap::Access;
 use crate::user;
@@ -143,9 +143,20 @@ pub struct Fault<'a> {
     pub what: &'a str,
 }
 
-/// Makes a signal of a fault. One that is blocked or ignored ends the process all the same:
+/// Makes a signal of a fault. One that is blocked, ignored or not handled ends the process:
 /// the instruction would fault for ever.
 pub fn raise_fault(frame: &mut TrapFrame, fault: &Fault<'_>) {
+    if let (Some(process), Some(thread)) = (get(), try_current()) {
+        let action = action(process, fault.signal);
+        let blocked = thread.signals.lock().blocked.has(fault.signal);
+        if !blocked && !matches!(action.handler, Action::DEFAULT | Action::IGNORE) {
+            let info = handler::fault_info(fault);
+            let mut restart = false;
+            if handler::run(frame, process, &thread, fault.signal, &action, info, &mut restart) {
+                return;
+            }
+        }
+    }
     crash::report(frame, fault.signal, Some(fault));
     finish(End::Signal(fault.signal))
 }
@@ -177,6 +188,7 @@ pub fn deliver(frame: &mut TrapFrame) {
     }
     running.take_interrupt();
     let (Some(process), Some(thread)) = (get(), try_current()) else { return };
+    let mut restart = core::mem::take(&mut thread.signals.lock().restart);
     loop {
         let next = {
             let mut signals = thread.signals.lock();
@@ -188,25 +200,32 @@ pub fn deliver(frame: &mut TrapFrame) {
         };
         let Some(signal) = next else { break };
         let action = action(process, signal);
-        if action.handler == Action::IGNORE {
-            continue;
-        }
-        match signal::default(signal) {
-            ByDefault::Ignore => {}
-            ByDefault::End => finish(End::Signal(signal)),
-            ByDefault::Crash => {
-                crash::report(frame, signal, None);
-                finish(End::Signal(signal))
+        match action.handler {
+            Action::IGNORE => {}
+            Action::DEFAULT => match signal::default(signal) {
+                ByDefault::Ignore => {}
+                ByDefault::End => finish(End::Signal(signal)),
+                ByDefault::Crash => {
+                    crash::report(frame, signal, None);
+                    finish(End::Signal(signal))
+                }
+            },
+            _ => {
+                let info = handler::sent_info(signal, process.who.uid);
+                let done =
+                    handler::run(frame, process, &thread, signal, &action, info, &mut restart);
+                if !done {
+                    // There is no stack to run it on.
+                    crash::report(frame, number::SEGV, None);
+                    finish(End::Signal(number::SEGV));
+                }
             }
         }
     }
-    let restart = {
-        let mut signals = thread.signals.lock();
-        if let Some(saved) = signals.saved.take() {
-            signals.blocked = saved;
-        }
-        core::mem::take(&mut signals.restart)
-    };
+    let saved = thread.signals.lock().saved.take();
+    if let Some(saved) = saved {
+        thread.set_blocked(saved);
+    }
     if restart {
         frame.restart_syscall();
     }

@@ -101,6 +101,13 @@ syscall! {
         Ok(0)
     }
 
+    /// `rt_sigreturn(2)`: back from a handler.
+    fn rt_sigreturn[call]() {
+        crate::process::return_from_handler(call.frame);
+        call.frame_is_set = true;
+        Ok(0)
+    }
+
     /// `rt_sigpending(2)`.
     fn rt_sigpending(to: usize, size: usize) {
         if size > SET_LEN {

@@ -212,6 +212,38 @@ fn fpsimd(records: &[u8]) -> Result<FpuRegisters, BadFrame> {
     }
 }
 
+/// Where the frame is that a handler returned from: nothing was taken from the stack.
+#[must_use]
+pub const fn frame_at(sp: usize) -> usize {
+    sp
+}
+
+/// How far below the stack pointer a frame may begin: there is no red zone.
+#[must_use]
+pub const fn below(sp: usize) -> usize {
+    sp
+}
+
+/// Length of a whole frame.
+#[cfg(target_os = "none")]
+#[must_use]
+pub const fn total(_fpu: &super::context::FpuState) -> usize {
+    FRAME_LEN
+}
+
+/// `rt_sigreturn`: [`restore`], for what a thread has.
+///
+/// # Errors
+/// [`BadFrame`].
+#[cfg(target_os = "none")]
+pub fn give_back(
+    frame: &mut TrapFrame,
+    fpu: &mut super::context::FpuState,
+    bytes: &[u8],
+) -> Result<Returned, BadFrame> {
+    restore(frame, fpu.registers(), bytes)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -229,6 +229,12 @@ impl FpuState {
         unsafe { core::slice::from_raw_parts(self.area.as_ptr(), len) }
     }
 
+    /// The saved state, as `signal::build` takes it.
+    #[must_use]
+    pub fn registers(&mut self) -> &[u8] {
+        self.bytes()
+    }
+
     /// Takes a state from bytes of the app (a changed signal frame). What would make the
     /// loading instruction fault is cleared: reserved bits of MXCSR (Intel SDM vol. 1,
     /// 10.5.1.2) and of the header (13.4.2). `false`, and no change, for another length.

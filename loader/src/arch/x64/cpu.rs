@@ -15,8 +15,7 @@ use crate::mm::stack::KernelStack;
 /// Selectors, as Linux has them: a debugger and some language runtimes know these values.
 pub(super) const KERNEL_CS: u16 = 0x10;
 pub(super) const KERNEL_SS: u16 = 0x18;
-pub(super) const USER_SS: u16 = 0x2b;
-pub(super) const USER_CS: u16 = 0x33;
+pub(super) use super::frame::{USER_CS, USER_SS};
 const TSS_SELECTOR: u16 = 0x40;
 /// Entries of a GDT; the TSS takes the last two.
 pub(super) const GDT_ENTRIES: usize = 10;

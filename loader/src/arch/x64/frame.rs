@@ -1,6 +1,8 @@
 //! What a thread had in its registers when it entered the kernel.
 
-use super::cpu::{USER_CS, USER_SS};
+/// Selectors of user mode's segments (the GDT is in `cpu`).
+pub(super) const USER_SS: u16 = 0x2b;
+pub(super) const USER_CS: u16 = 0x33;
 
 /// Everything that a thread had in its general registers.
 #[derive(Clone, Copy, Debug, Default)]
@@ -133,6 +135,7 @@ impl TrapFrame {
     }
 
     /// Sets the thread pointer (FS base) of the thread that runs.
+    #[cfg(target_os = "none")]
     pub fn set_tls(&mut self, value: usize) {
         super::context::set_user_tls(value);
     }

@@ -7,6 +7,7 @@ pub mod phys;
 pub mod pte;
 pub mod pvh;
 pub mod rtc;
+pub mod signal;
 
 #[cfg(target_os = "none")]
 pub mod backtrace;
@@ -18,8 +19,7 @@ pub mod context;
 pub mod cpu;
 #[cfg(target_os = "none")]
 pub mod entry;
-#[cfg(target_os = "none")]
-mod frame;
+pub mod frame;
 #[cfg(target_os = "none")]
 mod idt;
 #[cfg(target_os = "none")]
