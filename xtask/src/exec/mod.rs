@@ -28,3 +28,5 @@ pub mod setup;
 pub mod stamps;
 pub mod supervise;
 pub mod terminal;
+#[cfg(test)]
+mod tests;
