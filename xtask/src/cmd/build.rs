@@ -88,7 +88,9 @@ pub fn workspace(cx: &Context) -> Result<Workspace> {
         repos: cx.repos.clone(),
         build_dir: Some(cx.layout.root().to_owned()),
     };
-    let color = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    // https://no-color.org
+    let plain = cx.env.get("NO_COLOR").is_some_and(|v| !v.is_empty());
+    let color = !plain && std::io::IsTerminal::is_terminal(&std::io::stderr());
     let refuse = |d: config::Diagnostics| {
         if cx.json {
             println!("{}", serde_json::json!({ "format": 1, "diagnostics": d.records() }));

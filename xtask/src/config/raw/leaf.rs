@@ -126,6 +126,10 @@ word!(
 /// Reads `0x…` or decimal digits, with `_` between digits.
 fn number(text: &str) -> Option<u64> {
     let plain = text.replace('_', "");
+    // `from_str_radix` takes a sign as well.
+    if !plain.bytes().all(|b| b.is_ascii_alphanumeric()) {
+        return None;
+    }
     match plain.strip_prefix("0x") {
         Some(hex) => u64::from_str_radix(hex, 16).ok(),
         None => plain.parse().ok(),
@@ -235,7 +239,8 @@ impl Leaf for Owner {
 
     fn parse(text: &str) -> Result<Self, Problem> {
         let known = OWNERS.iter().find(|(n, _)| *n == text).map(|(_, id)| *id);
-        match known.or_else(|| text.parse().ok()) {
+        let number = || text.parse().ok().filter(|_| !text.starts_with('+'));
+        match known.or_else(number) {
             Some(id) => Ok(Self { written: text.to_owned(), id }),
             None => {
                 let names = OWNERS.iter().map(|(n, _)| *n);
@@ -411,5 +416,58 @@ impl Leaf for End {
 
     fn placeholder() -> Self {
         Self("exit 0".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn good_values_are_read_as_meant() {
+        for (text, bytes) in [("1K", 1 << 10), ("6M", 6 << 20), ("3G", 3 << 30), ("1T", 1 << 40)] {
+            let size = <MemorySize as Leaf>::parse(text).expect(text);
+            assert_eq!((size.0, size.to_string().as_str()), (bytes, text));
+        }
+        let address = |text| Address::parse(text).map(|a| a.0).ok();
+        assert_eq!(address("0xffff_ffff_8000_0000"), Some(0xffff_ffff_8000_0000));
+        assert_eq!(
+            (address("0x+1"), address("10"), address("0x1_0000_0000_0000_0000")),
+            (None, None, None)
+        );
+        let mode = |text| FileMode::parse(text).map(|m| m.0).ok();
+        assert_eq!(
+            (mode("0755"), mode("644"), mode("07777")),
+            (Some(0o755), Some(0o644), Some(0o7777))
+        );
+        assert_eq!((mode("17777"), mode("+755"), mode("75")), (None, None, None));
+        let owner = |text| Owner::parse(text).map(|o| o.id).ok();
+        assert_eq!(
+            (owner("root"), owner("nobody"), owner("1000")),
+            (Some(0), Some(65534), Some(1000))
+        );
+        assert_eq!((owner(""), owner("+1"), owner("4294967296")), (None, None, None));
+        for end in ["exit 0", "exit 255", "signal 11", "panic", "oom", "halt"] {
+            assert!(End::parse(end).is_ok(), "{end}");
+        }
+        for end in ["exit", "exit 00", "exit +1", "signal 0", "signal 65", "panic 1", "Exit 1"] {
+            assert!(End::parse(end).is_err(), "{end}");
+        }
+    }
+
+    #[test]
+    fn paths_are_normalised_and_bounded() {
+        let long = format!("/{}", "x".repeat(256));
+        let deep = "/x".repeat(2048);
+        for bad in ["", "/", "x", "/x/", "/./x", "/x/..", "//x", "/x\0y", &long, &deep] {
+            assert!(ImagePath::parse(bad).is_err(), "{bad}");
+        }
+        for good in ["/x", "/.x", "/..x/ä b", long.get(..256).expect("ASCII")] {
+            assert_eq!(ImagePath::parse(good).expect(good).0, good);
+        }
+        for bad in ["", ".", "..", "/x", "x/", "x//y", "./x", "x/../y"] {
+            assert!(RepoPath::parse(bad).is_err(), "{bad}");
+        }
+        assert_eq!(RepoPath::parse("a/b.c").expect("a path").0, "a/b.c");
     }
 }
