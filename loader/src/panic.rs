@@ -21,7 +21,8 @@ pub fn panic(info: &PanicInfo<'_>) -> ! {
     let _irq = core::mem::ManuallyDrop::new(driver_api::sync::IrqGuard::new());
     match DEPTH.fetch_add(1, Ordering::AcqRel) {
         0 if is_out_of_memory(info) => {
-            let _ = write!(Direct, "\nout of memory: the kernel cannot go on ({})\n", info.message());
+            let _ =
+                write!(Direct, "\nout of memory: the kernel cannot go on ({})\n", info.message());
             finish(End::Oom)
         }
         0 => {

@@ -89,7 +89,9 @@ pub enum ByDefault {
 /// What `signal` does by default.
 #[must_use]
 pub const fn default(signal: u8) -> ByDefault {
-    use number::{ABRT, BUS, CHLD, CONT, FPE, ILL, QUIT, SEGV, STOP, SYS, TRAP, TSTP, TTIN, TTOU, URG, WINCH};
+    use number::{
+        ABRT, BUS, CHLD, CONT, FPE, ILL, QUIT, SEGV, STOP, SYS, TRAP, TSTP, TTIN, TTOU, URG, WINCH,
+    };
     match signal {
         QUIT | ILL | TRAP | ABRT | BUS | FPE | SEGV | SYS => ByDefault::Crash,
         CHLD | CONT | STOP | TSTP | TTIN | TTOU | URG | WINCH => ByDefault::Ignore,
@@ -101,10 +103,38 @@ pub const fn default(signal: u8) -> ByDefault {
 #[must_use]
 pub const fn name(signal: u8) -> &'static str {
     const NAMES: [&str; 32] = [
-        "0", "SIGHUP", "SIGINT", "SIGQUIT", "SIGILL", "SIGTRAP", "SIGABRT", "SIGBUS", "SIGFPE",
-        "SIGKILL", "SIGUSR1", "SIGSEGV", "SIGUSR2", "SIGPIPE", "SIGALRM", "SIGTERM", "SIGSTKFLT",
-        "SIGCHLD", "SIGCONT", "SIGSTOP", "SIGTSTP", "SIGTTIN", "SIGTTOU", "SIGURG", "SIGXCPU",
-        "SIGXFSZ", "SIGVTALRM", "SIGPROF", "SIGWINCH", "SIGIO", "SIGPWR", "SIGSYS",
+        "0",
+        "SIGHUP",
+        "SIGINT",
+        "SIGQUIT",
+        "SIGILL",
+        "SIGTRAP",
+        "SIGABRT",
+        "SIGBUS",
+        "SIGFPE",
+        "SIGKILL",
+        "SIGUSR1",
+        "SIGSEGV",
+        "SIGUSR2",
+        "SIGPIPE",
+        "SIGALRM",
+        "SIGTERM",
+        "SIGSTKFLT",
+        "SIGCHLD",
+        "SIGCONT",
+        "SIGSTOP",
+        "SIGTSTP",
+        "SIGTTIN",
+        "SIGTTOU",
+        "SIGURG",
+        "SIGXCPU",
+        "SIGXFSZ",
+        "SIGVTALRM",
+        "SIGPROF",
+        "SIGWINCH",
+        "SIGIO",
+        "SIGPWR",
+        "SIGSYS",
     ];
     if (signal as usize) < NAMES.len() { NAMES[signal as usize] } else { "a real-time signal" }
 }

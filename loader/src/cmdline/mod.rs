@@ -181,8 +181,9 @@ fn apply(options: &mut Options, option: &[u8]) -> Applied {
                 None
             }
         }
-        _ if is(POWEROFF_KEY) => (value == POWEROFF_DEBUG_EXIT.as_bytes())
-            .then(|| options.poweroff_debug_exit = true),
+        _ if is(POWEROFF_KEY) => {
+            (value == POWEROFF_DEBUG_EXIT.as_bytes()).then(|| options.poweroff_debug_exit = true)
+        }
         b"loglevel" => level(value).map(|l| options.loglevel = l),
         b"root" => root(value).map(|r| options.root = Some(r)),
         b"bootchart" => flag(value).map(|f| options.bootchart = f),

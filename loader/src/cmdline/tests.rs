@@ -102,7 +102,10 @@ fn bytes_that_are_not_utf8_stay_as_they_are() {
     let p = parse(b"", b"/bin/\xff env.A=\xfe osier.\xfd=1");
     assert_eq!(p.words, [b"/bin/\xff"]);
     assert_eq!(p.env, [b"A=\xfe"]);
-    assert_eq!(p.warnings[0].to_string(), "command line: unknown option osier.\\xfd=1; there are osier.bootchart osier.debug-panic osier.exit osier.leaks osier.loglevel osier.poweroff osier.root osier.selftest");
+    assert_eq!(
+        p.warnings[0].to_string(),
+        "command line: unknown option osier.\\xfd=1; there are osier.bootchart osier.debug-panic osier.exit osier.leaks osier.loglevel osier.poweroff osier.root osier.selftest"
+    );
 }
 
 proptest! {

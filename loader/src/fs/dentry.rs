@@ -131,11 +131,7 @@ impl Dentry {
         self.child_locked(&mut children, name)
     }
 
-    fn child_locked(
-        self: &Arc<Self>,
-        children: &mut Children,
-        name: &[u8],
-    ) -> Result<Arc<Dentry>> {
+    fn child_locked(self: &Arc<Self>, children: &mut Children, name: &[u8]) -> Result<Arc<Dentry>> {
         if let Some(live) = children.get(name) {
             return Ok(live);
         }

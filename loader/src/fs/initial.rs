@@ -18,7 +18,12 @@ pub fn ramfs(image: &Bootfs<'static>) -> Result<RamFs> {
     let fs = RamFs::new(root.permissions() as u16, now);
     driver_api::vfs::Inode::set_metadata(
         &**fs.root_node(),
-        &SetMetadata { uid: Some(root.uid()), gid: Some(root.gid()), now, ..SetMetadata::default() },
+        &SetMetadata {
+            uid: Some(root.uid()),
+            gid: Some(root.gid()),
+            now,
+            ..SetMetadata::default()
+        },
     )?;
     // Parents come before their children.
     let mut made: Vec<Arc<Node>> = Vec::new();

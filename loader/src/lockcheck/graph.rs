@@ -27,7 +27,8 @@ impl Graph {
     /// order was seen before, directly or over other classes: the two orders together can
     /// deadlock. Locks of one class have no order that a class could tell.
     pub fn note(&self, held: usize, wanted: usize) -> bool {
-        if held == wanted || held >= MAX_CLASSES || wanted >= MAX_CLASSES || self.has(held, wanted) {
+        if held == wanted || held >= MAX_CLASSES || wanted >= MAX_CLASSES || self.has(held, wanted)
+        {
             return true;
         }
         if self.reaches(wanted, held) {

@@ -5,9 +5,9 @@ use crate::arch;
 use crate::exec::elf::{self, ElfError, Program, ReadAt};
 use crate::exec::plan::{self, LoadPlan};
 use crate::exec::stack::{self, at};
+use crate::fs::Path;
 use crate::fs::access::{self, Credentials};
 use crate::fs::walk::Walker;
-use crate::fs::Path;
 use crate::mm::PAGE_SIZE;
 use crate::mm::aspace::{AddressSpace, Bounds, Place};
 use crate::mm::pages::UserPages;
@@ -27,8 +27,7 @@ const ARGS_MAX: usize = STACK_SIZE / 4;
 /// Free space below the stack, so that a large frame does not reach into the next mapping.
 const STACK_GAP: usize = 1 << 20;
 /// `e_machine` of the programs that run here.
-const MACHINE: u16 =
-    if cfg!(target_arch = "x86_64") { elf::EM_X86_64 } else { elf::EM_AARCH64 };
+const MACHINE: u16 = if cfg!(target_arch = "x86_64") { elf::EM_X86_64 } else { elf::EM_AARCH64 };
 /// Ticks a second that `times` counts in (`USER_HZ`).
 const CLOCK_TICKS: u64 = 100;
 
@@ -224,9 +223,9 @@ fn find_interpreter(
         return Err(ElfError::Truncated.into());
     }
     match find(walker, &path) {
-        Ok(i) if i.program.interpreter.is_some() => Err(LoadError::Elf(ElfError::Malformed(
-            "its interpreter has an interpreter",
-        ))),
+        Ok(i) if i.program.interpreter.is_some() => {
+            Err(LoadError::Elf(ElfError::Malformed("its interpreter has an interpreter")))
+        }
         Ok(i) => Ok(i),
         Err(e) => Err(LoadError::Interpreter(path, e.into())),
     }
@@ -298,8 +297,7 @@ impl Loaded {
     /// Takes the memory out: it goes to the process.
     #[must_use]
     pub fn split(self) -> (AddressSpace<UserPages>, Prepared) {
-        let prepared =
-            Prepared { zeroes: self.zeroes, stack_top: self.stack_top, aux: self.aux };
+        let prepared = Prepared { zeroes: self.zeroes, stack_top: self.stack_top, aux: self.aux };
         (self.space, prepared)
     }
 }

@@ -23,20 +23,17 @@ use alloc::vec::Vec;
 use bootfs::Bootfs;
 use core::fmt;
 use core::sync::atomic::AtomicU32;
+use driver_api::sync::IrqLock;
 use driver_api::vfs::{DeviceNumber, FileType, NewInode, Timestamp};
 use driver_api::{Error, Result};
-use driver_api::sync::IrqLock;
 
 /// Where a program without a `/` in its name is looked for.
 const SEARCH: [&[u8]; 4] = [b"/bin/", b"/usr/bin/", b"/sbin/", b"/usr/sbin/"];
 /// What is looked for when the command line names no program.
 const DEFAULTS: [&[u8]; 2] = [b"/sbin/init", b"/bin/init"];
 /// The environment that a program gets besides the command line's.
-const ENVIRONMENT: [(&[u8], &[u8]); 3] = [
-    (b"PATH", b"/bin:/usr/bin:/sbin:/usr/sbin"),
-    (b"HOME", b"/"),
-    (b"TERM", b"vt100"),
-];
+const ENVIRONMENT: [(&[u8], &[u8]); 3] =
+    [(b"PATH", b"/bin:/usr/bin:/sbin:/usr/sbin"), (b"HOME", b"/"), (b"TERM", b"vt100")];
 
 /// Says why the program cannot run, and ends.
 fn fail(why: fmt::Arguments<'_>) -> ! {
@@ -55,8 +52,8 @@ pub fn start(parsed: Parsed) -> ! {
     }
     let walker = Walker { mounts: &mounts, root: &root, base: &root, who: Credentials::ROOT };
     let (name, found) = find_program(&walker, &parsed.words);
-    let (loaded, table) =
-        load::load(&walker, found).unwrap_or_else(|e| fail(format_args!("{}: {e}", name.escape_ascii())));
+    let (loaded, table) = load::load(&walker, found)
+        .unwrap_or_else(|e| fail(format_args!("{}: {e}", name.escape_ascii())));
     let (path, entry) = (loaded.path.clone(), loaded.entry);
     let (space, prepared) = loaded.split();
 

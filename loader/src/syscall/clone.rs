@@ -1,7 +1,7 @@
 //! New threads. New processes are declined.
 
 use super::{Errno, Outcome, process, syscall};
-use crate::process::{current, spawn_thread, NewThread};
+use crate::process::{NewThread, current, spawn_thread};
 use crate::user;
 use driver_api::Error;
 

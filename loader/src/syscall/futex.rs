@@ -150,8 +150,8 @@ fn wake_op(first: usize, wakes: usize, second: usize, wakes2: usize, encoded: u3
             4 => old ^ operand,
             _ => return Err(Errno::ENOSYS),
         };
-        let seen = arch::uaccess::compare_exchange_user_u32(second, old, new)
-            .map_err(|_| Error::Fault)?;
+        let seen =
+            arch::uaccess::compare_exchange_user_u32(second, old, new).map_err(|_| Error::Fault)?;
         if seen == old {
             break old;
         }

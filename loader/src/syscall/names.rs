@@ -96,13 +96,7 @@ fn rename(from_fd: i32, from: usize, to_fd: i32, to: usize, how: u32) -> Outcome
             return Err(Error::NotDirectory.into());
         }
     }
-    process.mounts.rename(
-        process.who,
-        (&from.dir, &from_name),
-        (&to.dir, &to_name),
-        mode,
-        now,
-    )?;
+    process.mounts.rename(process.who, (&from.dir, &from_name), (&to.dir, &to_name), mode, now)?;
     Ok(0)
 }
 

@@ -167,9 +167,8 @@ fn entries(fd: i32, to: usize, len: usize) -> Outcome {
     let path = file.directory()?.clone();
     let len = len.min(1 << 16);
     let mut out: Vec<u8> = Vec::new();
-    let parent = path.dentry.parent().map_or(path.inode().metadata().ino, |p| {
-        p.inode().metadata().ino
-    });
+    let parent =
+        path.dentry.parent().map_or(path.inode().metadata().ino, |p| p.inode().metadata().ino);
     let own = path.inode().metadata().ino;
     // `.` and `..` have the cursors 1 and 2, the file system's are moved up by 2.
     let full = core::cell::Cell::new(false);

@@ -88,7 +88,11 @@ fn with_mask(mask: usize, size: usize, f: impl FnOnce() -> Outcome) -> Outcome {
 fn read_set(at: usize, count: usize) -> Result<Vec<u64>, Error> {
     let mut words = Vec::new();
     for i in 0..count.div_ceil(64) {
-        words.push(if at == 0 { 0 } else { user::read_u64(at.checked_add(i * 8).ok_or(Error::Fault)?)? });
+        words.push(if at == 0 {
+            0
+        } else {
+            user::read_u64(at.checked_add(i * 8).ok_or(Error::Fault)?)?
+        });
     }
     Ok(words)
 }

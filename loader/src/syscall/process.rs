@@ -14,9 +14,9 @@ const UNLIMITED: u64 = u64::MAX;
 
 /// `RLIMIT_*` that are not unlimited: number, soft, hard.
 const LIMITS: [(u32, u64, u64); 3] = [
-    (3, 8 << 20, UNLIMITED),                     // STACK
-    (4, 0, 0),                                   // CORE
-    (7, MAX_FILES as u64, MAX_FILES as u64),     // NOFILE
+    (3, 8 << 20, UNLIMITED),                 // STACK
+    (4, 0, 0),                               // CORE
+    (7, MAX_FILES as u64, MAX_FILES as u64), // NOFILE
 ];
 
 fn limit(resource: u32) -> Result<(u64, u64), Errno> {
@@ -35,9 +35,8 @@ fn write_limit(to: usize, (soft, hard): (u64, u64)) -> Result<(), Error> {
 /// Whether `pid` is this process: 0 and its own number.
 fn is_self(pid: i32) -> Result<(), Errno> {
     let own = pid == 0 || pid.cast_unsigned() == PID;
-    let thread = || process().is_ok_and(|p| {
-        p.threads.lock().iter().any(|t| t.tid == pid.cast_unsigned())
-    });
+    let thread =
+        || process().is_ok_and(|p| p.threads.lock().iter().any(|t| t.tid == pid.cast_unsigned()));
     if own || thread() { Ok(()) } else { Err(Errno::ESRCH) }
 }
 

@@ -22,7 +22,7 @@ pub struct Rebuilt {
 /// What a compiling call did.
 #[derive(Debug, Default)]
 pub struct Outcome {
-    /// The artifacts that cargo names, fresh or not: (package id, target name, files, executable).
+    /// The artifacts that cargo names, fresh or not: (target name, files, executable).
     pub artifacts: Vec<Artifact>,
     /// In the order in which cargo started them.
     pub rebuilt: Vec<Rebuilt>,
@@ -37,7 +37,6 @@ pub struct Outcome {
 pub struct Artifact {
     /// The cargo target's name (`kernel`, `hello`).
     pub target: String,
-    pub package: String,
     pub files: Vec<Utf8PathBuf>,
     pub executable: Option<Utf8PathBuf>,
 }
@@ -100,7 +99,6 @@ pub fn compile(mut command: Command, progress: impl Fn(&str) + Send + Sync) -> R
                     outcome.fresh += usize::from(artifact.fresh);
                     outcome.artifacts.push(Artifact {
                         target: artifact.target.name,
-                        package: artifact.package_id.repr,
                         files: artifact.filenames,
                         executable: artifact.executable,
                     });

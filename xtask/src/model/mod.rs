@@ -8,4 +8,4 @@ mod name;
 pub use arch::Arch;
 pub use digest::Digest;
 pub use layout::Layout;
-pub use name::{Mode, Name, NameError};
+pub use name::{Mode, Name};

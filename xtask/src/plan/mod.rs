@@ -15,11 +15,11 @@ mod tests;
 pub mod why;
 
 pub use cargo::{CargoCall, app_call, kernel_call, lock_call};
-pub use final_crate::{FinalCrate, final_crate, workspace_tables};
-pub use kernel::{DriverCrate, KernelSpec};
-pub use make::{Solved, plan};
+pub use final_crate::{final_crate, workspace_tables};
+pub use kernel::KernelSpec;
+pub use make::plan;
 pub use request::{Selection, epoch, selections};
-pub use stamp::{Change, Facts, Made, Outputs, Rebuild, Stamp};
+pub use stamp::{Change, Facts, Made, Outputs, Stamp};
 pub use step::{
     Action, BuildHeader, BuildPlan, Input, PackContent, PackEntry, Relocate, Selected, Step,
     StepId, Tool,

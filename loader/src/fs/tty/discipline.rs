@@ -183,14 +183,7 @@ impl Discipline {
     #[must_use]
     pub const fn raw() -> Self {
         let termios = Termios { iflag: 0, oflag: 0, cflag: 0, lflag: 0, line: 0, cc: [0; 19] };
-        Self {
-            termios,
-            ring: [0; BUFFER],
-            head: 0,
-            ready: 0,
-            editing: 0,
-            lines: 0,
-        }
+        Self { termios, ring: [0; BUFFER], head: 0, ready: 0, editing: 0, lines: 0 }
     }
 
     fn at(&self, index: usize) -> u8 {
