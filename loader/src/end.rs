@@ -79,9 +79,9 @@ pub fn finish(end: End) -> ! {
 fn report_memory() {
     let frames = mm::frames::stats();
     let heap = mm::heap::stats();
-    let _ = write!(
+    let _ = writeln!(
         Direct,
-        "memory at the end: {} of {} frames free (fewest: {}), heap {} bytes used of {} held, {} us\n",
+        "memory at the end: {} of {} frames free (fewest: {}), heap {} bytes used of {} held, {} us",
         frames.free,
         frames.total,
         frames.low,

@@ -7,6 +7,7 @@
 //! What needs the hardware stands behind `cfg(target_os = "none")`; everything that decides
 //! is plain code that also compiles and is tested on the host.
 #![no_std]
+#![deny(unsafe_code)]
 
 #[cfg(test)]
 extern crate std;
@@ -20,6 +21,7 @@ pub mod entropy;
 pub mod exec;
 pub mod fs;
 pub mod log;
+#[allow(unsafe_code)]
 pub mod mm;
 pub mod signal;
 pub mod sync;
@@ -27,6 +29,7 @@ pub mod thread;
 pub mod time;
 pub mod user;
 
+#[allow(unsafe_code)]
 pub mod arch;
 #[cfg(target_os = "none")]
 pub mod end;
@@ -48,7 +51,9 @@ pub mod registry;
 mod selftest;
 #[cfg(target_os = "none")]
 mod smp;
+// Each call is a symbol, which only an attribute that counts as unsafe can give it.
 #[cfg(target_os = "none")]
+#[allow(unsafe_code)]
 pub mod syscall;
 #[cfg(target_os = "none")]
 pub mod trap;

@@ -22,7 +22,7 @@ pub fn panic(info: &PanicInfo<'_>) -> ! {
     match DEPTH.fetch_add(1, Ordering::AcqRel) {
         0 if is_out_of_memory(info) => {
             let _ =
-                write!(Direct, "\nout of memory: the kernel cannot go on ({})\n", info.message());
+                writeln!(Direct, "\nout of memory: the kernel cannot go on ({})", info.message());
             finish(End::Oom)
         }
         0 => {
@@ -30,7 +30,7 @@ pub fn panic(info: &PanicInfo<'_>) -> ! {
             finish(End::Panic)
         }
         1 => {
-            let _ = write!(Direct, "\npanic while a panic was reported\n");
+            let _ = writeln!(Direct, "\npanic while a panic was reported");
             finish(End::Panic)
         }
         _ => arch::cpu::halt(),
@@ -47,13 +47,13 @@ fn is_out_of_memory(info: &PanicInfo<'_>) -> bool {
 
 fn report(info: &PanicInfo<'_>) {
     let _ = match info.location() {
-        Some(at) => write!(Direct, "\npanic at {}:{}: {}\n", at.file(), at.line(), info.message()),
-        None => write!(Direct, "\npanic: {}\n", info.message()),
+        Some(at) => writeln!(Direct, "\npanic at {}:{}: {}", at.file(), at.line(), info.message()),
+        None => writeln!(Direct, "\npanic: {}", info.message()),
     };
     if let Some(thread) = thread::try_current() {
         thread.with_name(|name| {
             let name = core::str::from_utf8(name).unwrap_or("?");
-            let _ = write!(Direct, "thread {} {name}\n", thread.id());
+            let _ = writeln!(Direct, "thread {} {name}", thread.id());
         });
     }
     let (_, fp) = arch::backtrace::here();
@@ -66,7 +66,7 @@ pub fn backtrace(fp: usize, number: usize) {
     let mut n = number;
     arch::backtrace::walk(fp, stack_around(fp), &mut |address| {
         if n < MAX_FRAMES {
-            let _ = write!(Direct, "  #{n} {address:#x}\n");
+            let _ = writeln!(Direct, "  #{n} {address:#x}");
             n += 1;
         }
     });

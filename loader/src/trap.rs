@@ -54,9 +54,9 @@ pub fn return_to_user(frame: &mut TrapFrame) {
 /// An exception that the kernel cannot survive.
 pub fn fatal(frame: &TrapFrame, what: &str) -> ! {
     let _irq = core::mem::ManuallyDrop::new(driver_api::sync::IrqGuard::new());
-    let _ = write!(Direct, "\npanic: {what}\n");
+    let _ = writeln!(Direct, "\npanic: {what}");
     registers(frame);
-    let _ = write!(Direct, "  #0 {:#x}\n", frame.pc());
+    let _ = writeln!(Direct, "  #0 {:#x}", frame.pc());
     backtrace(frame.frame_pointer(), 1);
     finish(End::Panic)
 }

@@ -172,15 +172,7 @@ fn apply(options: &mut Options, option: &[u8]) -> Applied {
     // The keys that xtask shares are named in full there.
     let is = |full: &str| full.as_bytes().strip_prefix(b"osier.") == Some(key);
     let done = match key {
-        _ if is(CHANNEL_KEY) => {
-            if value == CHANNEL_DEBUGCON.as_bytes() {
-                Some(options.exit = Some(ExitChannel::Debugcon))
-            } else if value == CHANNEL_SEMIHOSTING.as_bytes() {
-                Some(options.exit = Some(ExitChannel::Semihosting))
-            } else {
-                None
-            }
-        }
+        _ if is(CHANNEL_KEY) => channel(value).map(|c| options.exit = Some(c)),
         _ if is(POWEROFF_KEY) => {
             (value == POWEROFF_DEBUG_EXIT.as_bytes()).then(|| options.poweroff_debug_exit = true)
         }
@@ -193,6 +185,16 @@ fn apply(options: &mut Options, option: &[u8]) -> Applied {
         _ => return Applied::UnknownKey,
     };
     if done.is_some() { Applied::Done } else { Applied::BadValue }
+}
+
+fn channel(value: &[u8]) -> Option<ExitChannel> {
+    if value == CHANNEL_DEBUGCON.as_bytes() {
+        Some(ExitChannel::Debugcon)
+    } else if value == CHANNEL_SEMIHOSTING.as_bytes() {
+        Some(ExitChannel::Semihosting)
+    } else {
+        None
+    }
 }
 
 fn flag(value: &[u8]) -> Option<bool> {

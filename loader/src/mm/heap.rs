@@ -218,7 +218,7 @@ impl Default for KernelHeap {
 unsafe impl GlobalAlloc for KernelHeap {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         match class_of(layout.size(), layout.align()) {
-            Some(class) => HEAP[class].lock().alloc(class).unwrap_or(null_mut()),
+            Some(class) => HEAP[class].lock().alloc(class).unwrap_or_default(),
             None => order_of(layout.size(), layout.align()).and_then(frames::alloc).map_or(
                 null_mut(),
                 |addr| {

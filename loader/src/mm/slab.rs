@@ -58,7 +58,10 @@ mod tests {
                         assert!(c >= size && per_slab(class) >= 2);
                         for n in 1..=per_slab(class) {
                             let offset = PAGE_SIZE - n * c;
-                            assert!(offset >= HEADER && offset % align == 0, "{size} {align}");
+                            assert!(
+                                offset >= HEADER && offset.is_multiple_of(align),
+                                "{size} {align}"
+                            );
                         }
                     }
                     None => {

@@ -28,15 +28,16 @@ impl<T> RunningSlot<T> {
     #[must_use]
     pub fn get(&self) -> Option<Running<T>> {
         let p = self.0.load(Ordering::Relaxed);
+        if p.is_null() {
+            return None;
+        }
         // SAFETY: the pointer came from `Arc::into_raw` in `replace`, and the slot owns that
         // reference. It leaves the slot only when its CPU switches to another `T`; whoever
         // asked does not run then, and the scheduler keeps a `T` that is to run again in
         // the slot of its CPU, so the reference counted for the slot outlives every use of
         // the (uncounted) one made here.
-        (!p.is_null()).then(|| Running {
-            value: ManuallyDrop::new(unsafe { Arc::from_raw(p) }),
-            _not_send: PhantomData,
-        })
+        let value = ManuallyDrop::new(unsafe { Arc::from_raw(p) });
+        Some(Running { value, _not_send: PhantomData })
     }
 
     /// Makes `next` what runs and returns what ran. Interrupts are off.
