@@ -27,6 +27,8 @@ pub struct Bench {
 pub enum What {
     Boot(Boot),
     Cold(Cold),
+    Noop(super::bench_build::Noop),
+    Rebuild(super::bench_build::Rebuild),
 }
 
 /// From starting QEMU to hello's first line, against a guest that prints one byte
@@ -62,6 +64,8 @@ impl Bench {
         match self.what {
             What::Boot(boot) => boot.run(cx),
             What::Cold(Cold {}) => measure_cold(cx),
+            What::Noop(noop) => noop.run(cx),
+            What::Rebuild(rebuild) => rebuild.run(cx),
         }
     }
 }

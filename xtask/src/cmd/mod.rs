@@ -1,6 +1,7 @@
 //! One thin file a command: gather → plan → exec → report.
 
 pub mod bench;
+pub mod bench_build;
 pub mod build;
 pub mod check;
 pub mod clean;

@@ -11,7 +11,8 @@ use std::collections::BTreeSet;
 use std::fs;
 
 /// Folders in which everything is generated, whoever looks.
-const WHOLLY_OURS: [&str; 8] = ["target", "gen", "stamps", "log", "cache", "run", "check", "repro"];
+const WHOLLY_OURS: [&str; 9] =
+    ["target", "gen", "stamps", "log", "cache", "run", "check", "repro", "bench"];
 /// Files of ours beside them, removed last.
 const LAST: [&str; 3] = ["x", "lock", MARK];
 

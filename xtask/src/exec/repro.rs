@@ -121,7 +121,10 @@ fn hostile_home(cx: &Context, home: &Utf8Path) -> Result<Utf8PathBuf> {
 }
 
 /// Copies a tree without what is generated in it.
-fn copy_sources(from: &Utf8Path, to: &Utf8Path) -> Result<()> {
+///
+/// # Errors
+/// When something cannot be read or written.
+pub fn copy_sources(from: &Utf8Path, to: &Utf8Path) -> Result<()> {
     fsx::create_dir_all(to)?;
     for entry in from.read_dir_utf8().with_context(|| format!("cannot read {from}"))? {
         let entry = entry?;
