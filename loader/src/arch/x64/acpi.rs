@@ -120,9 +120,7 @@ pub fn read(memory: &impl PhysMemory, rsdp: Option<u64>) -> Tables {
 
 /// The root pointer in a PC's read-only memory (5.2.5.1), on a 16-byte boundary.
 fn search(memory: &impl PhysMemory) -> Option<u64> {
-    (0xe_0000..0x10_0000_u64)
-        .step_by(16)
-        .find(|&at| memory.array(at) == Some(*b"RSD PTR ") && root(memory, at).is_some())
+    memory.find(0xe_0000, 0x10_0000, *b"RSD ", &mut |at| root(memory, at).is_some())
 }
 
 /// Address of the XSDT or RSDT that the root pointer (5.2.5.3) at `at` gives, and the length

@@ -89,13 +89,17 @@ pub fn init(_info: &BootInfo) {
         };
         let mut io_apic = IoApic { registers, first_line: found.gsi_base, lines: 0 };
         let version = io_apic.read(VERSION);
-        if version == u32::MAX {
-            log::warn!("there is no I/O APIC at {:#x}", found.address);
+        // Where there is no device, reads give all ones, or zeroes.
+        if version == u32::MAX || version & 0xff == 0 {
+            log::debug!("there is no I/O APIC at {:#x}", found.address);
             continue;
         }
         io_apic.lines = (version >> 16 & 0xff) + 1;
+        // After a reset all are masked; firmware may have used some.
         for input in 0..io_apic.lines {
-            io_apic.set(input, MASKED, 0);
+            if io_apic.read(FIRST_ENTRY + 2 * input) & MASKED == 0 {
+                io_apic.set(input, MASKED, 0);
+            }
         }
         *slot = Some(io_apic);
     }

@@ -28,11 +28,13 @@ pub fn cpus(memory: &impl PhysMemory) -> [Option<u32>; MAX_CPUS] {
 
 /// Address of the configuration table (4.2) that a floating pointer leads to.
 fn find(memory: &impl PhysMemory) -> Option<u64> {
-    PLACES.iter().flat_map(|&(start, end)| (start..end).step_by(16)).find_map(|at| {
+    let table = |at| {
         let pointer: [u8; 16] = memory.array(at)?;
-        let ours = pointer.starts_with(b"_MP_") && sum(&pointer) == 0;
-        let table = word32(&pointer, 4).filter(|t| ours && *t != 0)?;
-        verified(memory, u64::from(table))
+        let at = word32(&pointer, 4).filter(|t| *t != 0 && sum(&pointer) == 0)?;
+        verified(memory, u64::from(at))
+    };
+    PLACES.iter().find_map(|&(start, end)| {
+        memory.find(start, end, *b"_MP_", &mut |at| table(at).is_some()).and_then(table)
     })
 }
 

@@ -10,6 +10,18 @@ pub trait PhysMemory {
         let mut out = [0; N];
         self.read(at, &mut out).then_some(out)
     }
+
+    /// The first multiple of 16 in `start .. end`, both such multiples, where the bytes
+    /// `signature` are and `accept` says yes.
+    fn find(
+        &self,
+        start: u64,
+        end: u64,
+        signature: [u8; 4],
+        accept: &mut dyn FnMut(u64) -> bool,
+    ) -> Option<u64> {
+        (start..end).step_by(16).find(|&at| self.array(at) == Some(signature) && accept(at))
+    }
 }
 
 /// Bytes from address 0, for tests.
@@ -53,5 +65,26 @@ impl PhysMemory for Low4G {
         // plain bytes that nobody writes now, and `out` is the kernel's own memory.
         unsafe { core::ptr::copy_nonoverlapping(from, out.as_mut_ptr(), out.len()) };
         true
+    }
+    /// Firmware's 128 KiB are searched at every boot without ACPI: word by word.
+    fn find(
+        &self,
+        start: u64,
+        end: u64,
+        signature: [u8; 4],
+        accept: &mut dyn FnMut(u64) -> bool,
+    ) -> Option<u64> {
+        let wanted = u32::from_le_bytes(signature);
+        let end = end.min(4 << 30);
+        let mut at = start.next_multiple_of(16);
+        while at < end {
+            let word = (super::DIRECT_MAP + at as usize) as *const u32;
+            // SAFETY: as in `read`, and aligned.
+            if unsafe { word.read_volatile() } == wanted && accept(at) {
+                return Some(at);
+            }
+            at += 16;
+        }
+        None
     }
 }
