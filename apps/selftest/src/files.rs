@@ -18,6 +18,7 @@ pub const TESTS: &[Test] = &[
     ("files: pipes", pipes),
     ("files: devices", devices),
     ("files: standard streams", standard),
+    ("files: /proc", proc),
 ];
 
 fn image() -> Result<(), String> {
@@ -169,5 +170,37 @@ fn standard() -> Result<(), String> {
     use std::io::IsTerminal;
     same!(std::io::stdout().is_terminal(), true);
     same!(File::open("/etc/motd").map_err(failed("open"))?.is_terminal(), false);
+    Ok(())
+}
+
+fn proc() -> Result<(), String> {
+    let text = |path: &str| fs::read_to_string(path).map_err(|e| format!("{path}: {e}"));
+    same!(
+        fs::read_link("/proc/self/exe").map_err(failed("exe"))?,
+        Path::new("/bin/selftest")
+    );
+    same!(std::env::current_exe().map_err(failed("current_exe"))?, Path::new("/bin/selftest"));
+    let maps = text("/proc/self/maps")?;
+    let inside = |line: &str, address: usize| {
+        let (start, rest) = line.split_once('-').unwrap_or_default();
+        let end = rest.split(' ').next().unwrap_or_default();
+        let hex = |s| usize::from_str_radix(s, 16).unwrap_or(0);
+        (hex(start)..hex(end)).contains(&address)
+    };
+    let code = maps.lines().find(|l| inside(l, proc as fn() -> _ as usize)).unwrap_or_default();
+    same!((code.contains("r-xp"), code.ends_with("/bin/selftest")), (true, true));
+    let local = 0;
+    let stack = maps.lines().find(|l| inside(l, &raw const local as usize)).unwrap_or_default();
+    same!(stack.ends_with("[stack]"), true);
+    same!(text("/proc/self/stat")?.starts_with("1 (selftest) R"), true);
+    same!(text("/proc/self/status")?.contains("Threads:\t1"), true);
+    same!(text("/proc/self/cmdline")?.starts_with("/bin/selftest\0"), true);
+    same!(text("/proc/meminfo")?.starts_with("MemTotal:"), true);
+    same!(text("/proc/mounts")?.contains("proc /proc proc"), true);
+    same!(text("/proc/uptime")?.is_empty(), false);
+    let f = File::open("/etc/motd").map_err(failed("open"))?;
+    let link = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&f));
+    same!(fs::read_link(link).map_err(failed("fd"))?, Path::new("/etc/motd"));
+    same!(fs::write("/proc/x", b"").is_err(), true);
     Ok(())
 }

@@ -3,6 +3,8 @@
 mod crash;
 mod handler;
 mod load;
+#[cfg(feature = "procfs")]
+mod proc;
 mod start;
 mod thread;
 

@@ -128,7 +128,7 @@ fn bootfs_range() -> Option<PhysRange> {
     end::boot_info().and_then(|info| info.module).or_else(image::bootfs)
 }
 
-/// Mounts the root file system and `/dev`.
+/// Mounts the root file system, `/dev` and `/proc`.
 fn mount_root() -> (MountTable, Path) {
     let fs = match bootfs_range() {
         Some(range) => {
@@ -148,8 +148,8 @@ fn mount_root() -> (MountTable, Path) {
         }
     };
     let (mounts, root) = MountTable::new(fs.root(), "ramfs");
-    if let Err(e) = mount_dev(&mounts, &root) {
-        fail(format_args!("/dev cannot be mounted: {e:?}"));
+    if let Err(e) = mount_rest(&mounts, &root) {
+        fail(format_args!("/dev and /proc cannot be mounted: {e:?}"));
     }
     (mounts, root)
 }
@@ -172,11 +172,16 @@ fn directory(root: &Path, name: &[u8], mode: u16) -> Result<Path> {
     Ok(root.with(dentry))
 }
 
-fn mount_dev(mounts: &MountTable, root: &Path) -> Result<()> {
+fn mount_rest(mounts: &MountTable, root: &Path) -> Result<()> {
     let now = crate::syscall::time::now();
     let dev = RamFs::new(0o755, now);
     devfs::populate(dev.root_node(), now)?;
     mounts.mount(&directory(root, b"dev", 0o755)?, dev.root(), "devtmpfs", "dev", false)?;
+    #[cfg(feature = "procfs")]
+    {
+        let proc = procfs::root(&super::proc::SOURCE);
+        mounts.mount(&directory(root, b"proc", 0o555)?, proc, "proc", "proc", true)?;
+    }
     directory(root, b"tmp", 0o1777)?;
     Ok(())
 }

@@ -306,6 +306,10 @@ pub fn exit_thread(status: u8) -> ! {
         if last {
             exit(status);
         }
+        let robust = thread.robust_list.load(Ordering::Relaxed);
+        if robust != 0 {
+            crate::syscall::futex::release_robust(robust, thread.tid);
+        }
         let clear = thread.clear_tid.load(Ordering::Relaxed);
         if clear != 0 && user::write_u32(clear, 0).is_ok() {
             // Whoever joins it waits on this futex.

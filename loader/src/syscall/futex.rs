@@ -107,6 +107,61 @@ pub fn wake_address(address: usize, count: usize) {
     wake(&mut WAITERS.lock(), address, count, ANY);
 }
 
+/// Marks a futex whose owner has ended: `FUTEX_OWNER_DIED`; and the bit that says that
+/// somebody waits, and those that hold the owner's number.
+const OWNER_DIED: u32 = 0x4000_0000;
+const HAS_WAITERS: u32 = 0x8000_0000;
+const OWNER: u32 = 0x3fff_ffff;
+/// How long a list of robust futexes is followed (`ROBUST_LIST_LIMIT`).
+const ROBUST_LIMIT: usize = 2048;
+
+/// Gives up the robust futexes of the thread `tid`, whose list begins at `head`
+/// (`struct robust_list_head`: first entry, offset from an entry to its futex, the entry
+/// that was being changed). What makes no sense ends the walk: it is the app's own memory.
+pub fn release_robust(head: usize, tid: u32) {
+    let Ok([next, offset, pending]) = crate::user::read_array::<24>(head).map(|raw| {
+        let words = raw.as_chunks::<8>().0;
+        [0, 1, 2].map(|i| words.get(i).map_or(0, |w| u64::from_le_bytes(*w) as usize))
+    }) else {
+        return;
+    };
+    let release = |entry: usize| {
+        // The lowest bit says that it inherits priority.
+        let futex = (entry & !1).wrapping_add(offset);
+        while let Ok(value) = load(futex) {
+            if value & OWNER != tid {
+                return;
+            }
+            let new = value & HAS_WAITERS | OWNER_DIED;
+            match arch::uaccess::compare_exchange_user_u32(futex, value, new) {
+                Ok(seen) if seen == value => {
+                    if value & HAS_WAITERS != 0 {
+                        wake_address(futex, 1);
+                    }
+                    return;
+                }
+                Ok(_) => {}
+                Err(_) => return,
+            }
+        }
+    };
+    let mut entry = next;
+    for _ in 0..ROBUST_LIMIT {
+        if entry & !1 == head || entry == 0 {
+            break;
+        }
+        // The next one first: whoever is woken may reuse the entry.
+        let Ok(following) = crate::user::read_u64(entry & !1) else { break };
+        if entry != pending {
+            release(entry);
+        }
+        entry = following as usize;
+    }
+    if pending != 0 {
+        release(pending);
+    }
+}
+
 fn requeue(from: usize, to: usize, wakes: usize, moves: usize, expected: Option<u32>) -> Outcome {
     if !to.is_multiple_of(4) {
         return Err(Errno::EINVAL);

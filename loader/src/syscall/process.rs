@@ -63,7 +63,7 @@ fn write_uname(to: usize) -> Outcome {
 }
 
 syscall! {
-    /// `exit(2)`: of the thread.
+    /// `exit(2)`.
     fn exit(status: i32) {
         exit_thread(status as u8)
     }

@@ -101,7 +101,7 @@ syscall! {
         Ok(0)
     }
 
-    /// `rt_sigreturn(2)`: back from a handler.
+    /// `rt_sigreturn(2)`.
     fn rt_sigreturn[call]() {
         crate::process::return_from_handler(call.frame);
         call.frame_is_set = true;

@@ -19,6 +19,7 @@ pub mod context;
 pub mod cpu;
 #[cfg(target_os = "none")]
 pub mod entry;
+#[cfg_attr(not(target_os = "none"), allow(dead_code))]
 pub mod frame;
 #[cfg(target_os = "none")]
 mod idt;

@@ -144,10 +144,9 @@ pub fn enter(frame: &mut TrapFrame, at: usize, delivery: &Delivery) {
     // The ABI wants the direction flag clear, and `al` says how many vector registers a
     // variadic function gets.
     let mut context = frame.to_sigcontext();
-    if let [.., rax, _rcx, _rsp, _rip, rflags] = &mut context {
-        *rax = 0;
-        *rflags &= !(1 << 10 | 1 << 8);
-    }
+    let [.., rax, _rcx, _rsp, _rip, rflags] = &mut context;
+    *rax = 0;
+    *rflags &= !(1 << 10 | 1 << 8);
     frame.set_from_sigcontext(&context);
     frame.set_sp(at);
     frame.set_pc(delivery.handler);
