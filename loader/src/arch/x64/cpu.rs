@@ -201,13 +201,11 @@ pub fn halt() -> ! {
     }
 }
 
-/// Turns on what protects the kernel from the app. The tables (GDT, TSS, IDT, SYSCALL) are
-/// the boot CPU's since [`early_init`].
-pub fn init_boot_cpu(_info: &BootInfo) {
-    enable_features();
-}
+/// All of it was done by [`early_init`], before there was anything that could fault.
+pub fn init_boot_cpu(_info: &BootInfo) {}
 
-/// What the entry code does before anything that could fault: the boot CPU's tables.
+/// What the entry code does before all else: the boot CPU's tables, and what protects the
+/// kernel from the app.
 pub(super) fn early_init() {
     let cpu = &crate::percpu::BOOT_CPU;
     percpu::install(cpu);
@@ -218,6 +216,8 @@ pub(super) fn early_init() {
     }
     load_tables(&cpu.arch);
     idt::load();
+    // At once, for an emulator keeps translated code apart by what is on.
+    enable_features();
 }
 
 /// Gives the boot CPU its interrupt stack. Before interrupts are on.

@@ -9,7 +9,7 @@
 
 use core::arch::global_asm;
 
-use super::cpu::{USER_CS, USER_SS};
+use super::cpu::{KERNEL_SS, USER_CS, USER_SS};
 pub use super::frame::TrapFrame;
 use super::frame::{FRAME, RFLAGS_IF, RFLAGS_RESERVED, RFLAGS_RF, RFLAGS_TF, SYSCALL_VECTOR};
 use super::{frame, idt, percpu, uaccess};
@@ -125,6 +125,10 @@ trap_with_code:
     jz 1f
     swapgs
 1:  PUSH_REGISTERS
+    /* The CPU leaves a null SS after a change of stacks, SYSCALL a flat one. Nothing uses it,
+       but an emulator keeps translated code apart by what it is. */
+    movl ${kernel_ss}, %eax
+    movl %eax, %ss
     movq %rsp, %rdi
     testb $3, {cs}(%rsp)
     jz 2f
@@ -214,6 +218,7 @@ x64_syscall_entry:
     gs_base = const percpu::GS_BASE,
     user_rsp = const percpu::USER_RSP,
     kernel_stack = const percpu::KERNEL_STACK,
+    kernel_ss = const KERNEL_SS,
     user_ss = const USER_SS,
     user_cs = const USER_CS,
     syscall_vector = const SYSCALL_VECTOR,
