@@ -73,6 +73,9 @@ pub struct BuildFlags {
     /// Reads every input again instead of trusting size and times
     #[arg(long)]
     pub rehash: bool,
+    /// Runs every step but cargo's, and fails one that opens a file that it does not declare
+    #[arg(long)]
+    pub audit: bool,
 }
 
 /// The commands. One line here, one in [`Command::run`], one file in `cmd/`.

@@ -201,6 +201,7 @@ fn carry_out(
         jobs: jobs(cx, workspace, flags)?.get(),
         offline: flags.offline || workspace.settings.offline.as_ref().is_some_and(|o| o.value),
         keep_going: flags.keep_going,
+        audit: flags.audit,
     };
     let memo = Memo::open(&cx.layout.cache().join("memo.json"), flags.rehash);
     let stamps = Stamps::new(&cx.layout);

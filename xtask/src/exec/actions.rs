@@ -1,5 +1,6 @@
 //! What each action does: bytes in through [`StepIo`], a pure function, bytes out.
 
+use super::audit;
 use super::cargo::{self, Rebuilt};
 use super::engine::Engine;
 use super::fsx;
@@ -176,20 +177,30 @@ fn link_kernel(engine: &Engine<'_>, io: &StepIo<'_>, arch: Arch) -> Result<()> {
     });
     let output = io.output_named("kernel.pie")?;
     let part = fsx::part_name(&engine.layout.root().join(output));
+    let archive = io.made_path(io.input_named("libkernel.a")?)?;
+    let table = io.made_path(io.input_named("syscalls.o")?)?;
+    let script = io.source_path(script.context("the link step has no script")?)?;
     let args = link::lld_args(&link::LinkInputs {
         arch,
-        archive: &io.made_path(io.input_named("libkernel.a")?)?,
-        syscalls: &io.made_path(io.input_named("syscalls.o")?)?,
-        script: &io.source_path(script.context("the link step has no script")?)?,
+        archive: &archive,
+        syscalls: &table,
+        script: &script,
         output: &part,
         jobs: engine.options.jobs,
     });
     let step = io.step.id.0.clone();
     let line = format!("{} {}", engine.tools.rust_lld, args.join(" "));
     engine.observer.hear(&Event::Command { step, line });
-    let mut command = std::process::Command::new(&engine.tools.rust_lld);
-    let out = command.args(&args).env_clear().output();
-    let out = out.with_context(|| format!("cannot start {}", engine.tools.rust_lld))?;
+    let lld = &engine.tools.rust_lld;
+    let out = if engine.options.audit {
+        let words: Vec<&str> =
+            [lld.as_str()].into_iter().chain(args.iter().map(String::as_str)).collect();
+        let declared = [lld.clone(), archive.clone(), table.clone(), script.clone()];
+        audit::run(&words, &declared.into(), &part, &part.with_extension("trace"))?
+    } else {
+        let out = std::process::Command::new(lld).args(&args).env_clear().output();
+        out.with_context(|| format!("cannot start {lld}"))?
+    };
     if !out.status.success() {
         let text = String::from_utf8_lossy(&out.stderr).into_owned();
         bail!("rust-lld failed ({})\n{}", out.status, text.trim_end());

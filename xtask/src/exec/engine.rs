@@ -28,6 +28,8 @@ pub struct Options {
     pub jobs: usize,
     pub offline: bool,
     pub keep_going: bool,
+    /// Steps run whether or not they must, and programs are traced.
+    pub audit: bool,
 }
 
 /// All that a run works with.
@@ -170,6 +172,9 @@ impl Engine<'_> {
         };
         stamp::place(&mut changes, &step.origins);
         changes.extend(self.disturbed(step, old.as_ref()));
+        if self.options.audit && !step.is_cargo() {
+            changes.push(Change::event("audit"));
+        }
         if changes.is_empty() && !step.is_cargo() {
             let outputs = old.map(|o| o.outputs).unwrap_or_default();
             return Ok(StepDone {

@@ -1,6 +1,7 @@
 //! The only place with side effects: cargo, lld, file writes, QEMU.
 
 pub mod actions;
+pub mod audit;
 pub mod bench_build;
 pub mod boot;
 pub mod build_dir;
