@@ -243,16 +243,27 @@ pub(super) fn schedule() {
     }
     let next = next.or_else(|| cpu.sched.idle.get().cloned());
     // There is always the idle thread, from `adopt` on.
-    let Some(next) = next else { return };
+    let Some(mut next) = next else { return };
+    // Another CPU may have put it into our queue before it has left it. To wait for that here
+    // could be for ever: that CPU may wait for a third to leave a thread, and that one for us
+    // to leave `prev`. The idle thread, for which nobody ever waits, asks again.
+    if next.on_cpu.load(Ordering::Acquire)
+        && !core::ptr::eq(&raw const *next, &raw const *prev)
+        && !is_idle(cpu, &prev)
+        && let Some(idle) = cpu.sched.idle.get()
+    {
+        queue(cpu, core::mem::replace(&mut next, Arc::clone(idle)));
+        cpu.resched.store(true, Ordering::Relaxed);
+    }
     cpu.sched.idling.store(is_idle(cpu, &next), Ordering::Relaxed);
     time::set_slice(cpu, more.then_some(SLICE));
     if core::ptr::eq(&raw const *next, &raw const *prev) {
         next.state.enter();
         return;
     }
-    // Another CPU may have put it into our queue before it has left it. It leaves without
-    // waiting for anybody, so this ends. Only then does it count as running here: its old
-    // CPU must see on the way out that somebody has queued it.
+    // Only the idle thread can have to wait here, and the CPU that it waits for leaves its
+    // thread without waiting for anybody, so this ends. Only then does the thread count as
+    // running here: its old CPU must see on the way out that somebody has queued it.
     while next.on_cpu.swap(true, Ordering::Acquire) {
         arch::cpu::relax();
     }
