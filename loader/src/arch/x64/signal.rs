@@ -68,7 +68,7 @@ const FPU: usize = 456;
 /// `UC_SIGCONTEXT_SS | UC_STRICT_RESTORE_SS`: the SS in the context is meant.
 const FLAGS: u64 = 6;
 
-const _: () = assert!(FRAME == 440 && FPU >= FRAME && (FPU + 8) % 16 == 0);
+const _: () = assert!(FRAME == 440 && FPU >= FRAME && (FPU + 8).is_multiple_of(16));
 
 fn put(bytes: &mut [u8], at: usize, value: &[u8]) {
     if let Some(to) = bytes.get_mut(at..at + value.len()) {
