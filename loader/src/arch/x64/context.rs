@@ -4,7 +4,7 @@ use alloc::alloc::{alloc_zeroed, dealloc};
 use core::alloc::Layout;
 use core::arch::{asm, global_asm};
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use x86_64::registers::model_specific::Msr;
 
@@ -133,8 +133,9 @@ const FXSAVE_LEN: u32 = 512;
 const FCW: u16 = 0x37f;
 const MXCSR: u32 = 0x1f80;
 
-/// Whether XSAVE is on, and how long its area is.
-static XSAVE: AtomicBool = AtomicBool::new(false);
+/// What of [`XCR0`] the CPU has; 0 where it has no XSAVE.
+static STATES: AtomicU64 = AtomicU64::new(0);
+/// How long the area of XSAVE or FXSAVE is.
 static LEN: AtomicU32 = AtomicU32::new(FXSAVE_LEN);
 
 /// Turns on the state that programs may use; CR4 is set. `xsave`: the CPU has XSAVE.
@@ -153,7 +154,7 @@ pub(super) fn init_fpu(xsave: bool) {
     // ebx: length of the area for what XCR0 enables now.
     let [_, len, ..] = cpu::cpuid(0xd, 0);
     LEN.store(len.max(FXSAVE_LEN), Ordering::Relaxed);
-    XSAVE.store(true, Ordering::Relaxed);
+    STATES.store(enabled, Ordering::Relaxed);
 }
 
 /// A thread's x87, SSE and AVX registers and its GS base, while it does not run.
@@ -195,7 +196,7 @@ impl FpuState {
         // SAFETY: `area` is long and aligned enough for the instruction that `init_fpu`
         // chose; XSAVE writes what XCR0 enables.
         unsafe {
-            if XSAVE.load(Ordering::Relaxed) {
+            if STATES.load(Ordering::Relaxed) != 0 {
                 asm!("xsave64 [{}]", in(reg) area, in("eax") u32::MAX, in("edx") u32::MAX,
                     options(nostack, preserves_flags));
             } else {
@@ -210,7 +211,7 @@ impl FpuState {
         let area = self.area.as_ptr();
         // SAFETY: the area is what `save` or `new` wrote; `set_bytes` cleans what it takes.
         unsafe {
-            if XSAVE.load(Ordering::Relaxed) {
+            if STATES.load(Ordering::Relaxed) != 0 {
                 asm!("xrstor64 [{}]", in(reg) area, in("eax") u32::MAX, in("edx") u32::MAX,
                     options(nostack, preserves_flags));
             } else {
@@ -258,7 +259,7 @@ impl FpuState {
         }
         if let Some(header) = area.get_mut(512..576) {
             if let Some(bv) = header.first_chunk_mut() {
-                *bv = (u64::from_le_bytes(*bv) & XCR0).to_le_bytes();
+                *bv = (u64::from_le_bytes(*bv) & STATES.load(Ordering::Relaxed)).to_le_bytes();
             }
             // XCOMP_BV and the reserved words.
             if let Some(rest) = header.get_mut(8..) {
