@@ -191,6 +191,7 @@ fn link_kernel(engine: &Engine<'_>, io: &StepIo<'_>, arch: Arch) -> Result<()> {
     let step = io.step.id.0.clone();
     let line = format!("{} {}", engine.tools.rust_lld, args.join(" "));
     engine.observer.hear(&Event::Command { step, line });
+    remove_leftovers(&part)?;
     let lld = &engine.tools.rust_lld;
     let out = if engine.options.audit {
         let words: Vec<&str> =
@@ -206,6 +207,19 @@ fn link_kernel(engine: &Engine<'_>, io: &StepIo<'_>, arch: Arch) -> Result<()> {
         bail!("rust-lld failed ({})\n{}", out.status, text.trim_end());
     }
     io.put_part(output)
+}
+
+/// Removes what a killed linker left: lld writes under a name of its own beside the one that it
+/// is given.
+fn remove_leftovers(part: &Utf8Path) -> Result<()> {
+    let (Some(folder), Some(name)) = (part.parent(), part.file_name()) else { return Ok(()) };
+    for entry in folder.read_dir_utf8().with_context(|| format!("cannot read {folder}"))? {
+        let entry = entry?;
+        if entry.file_name().starts_with(name) {
+            fsx::remove(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 fn relocate(io: &StepIo<'_>, plan: &Relocate) -> Result<()> {

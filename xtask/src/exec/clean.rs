@@ -1,7 +1,7 @@
 //! Removing what builds made, and nothing else.
 
 use super::build_dir::MARK;
-use super::fsx;
+use super::fsx::{self, remove};
 use super::stamps::Stamps;
 use crate::model::Layout;
 use crate::plan::{Action, Step};
@@ -80,14 +80,6 @@ pub fn last(layout: &Layout, whole: bool) -> Result<()> {
         remove_empty(layout.root(), Utf8Path::new(""));
     }
     Ok(())
-}
-
-fn remove(path: &Utf8Path) -> Result<bool> {
-    match fs::remove_file(path) {
-        Ok(()) => Ok(true),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(false),
-        Err(e) => Err(e).with_context(|| format!("cannot remove {path}")),
-    }
 }
 
 fn remove_folder(path: &Utf8Path) -> Result<()> {

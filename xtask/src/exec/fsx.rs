@@ -106,6 +106,18 @@ pub fn read_text(path: &Utf8Path) -> Result<String> {
     fs::read_to_string(path).with_context(|| format!("cannot read {path}"))
 }
 
+/// Removes a file. True when there was one.
+///
+/// # Errors
+/// The file system's, with the path; not when there is none.
+pub fn remove(path: &Utf8Path) -> Result<bool> {
+    match fs::remove_file(path) {
+        Ok(()) => Ok(true),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(e) => Err(e).with_context(|| format!("cannot remove {path}")),
+    }
+}
+
 /// Makes a folder and those above it.
 ///
 /// # Errors
