@@ -73,7 +73,8 @@ fn meminfo(out: &mut dyn Write) -> Result {
 
 /// One block a CPU, with no more than what programs count CPUs by.
 fn cpuinfo(out: &mut dyn Write) -> Result {
-    writeln!(out, "processor\t: 0\nmodel name\t: {}\n", arch::NAME)
+    (0..crate::percpu::count())
+        .try_for_each(|n| writeln!(out, "processor\t: {n}\nmodel name\t: {}\n", arch::NAME))
 }
 
 fn mounts(out: &mut dyn Write) -> Result {

@@ -32,6 +32,11 @@ fn write_limit(to: usize, (soft, hard): (u64, u64)) -> Result<(), Error> {
     user::write_u64(to.checked_add(8).ok_or(Error::Fault)?, hard)
 }
 
+/// The CPUs that run, a bit each.
+fn cpu_mask() -> u64 {
+    u64::MAX >> 64_usize.saturating_sub(crate::percpu::count()).min(63)
+}
+
 /// Whether `pid` is this process: 0 and its own number.
 fn is_self(pid: i32) -> Result<(), Errno> {
     let own = pid == 0 || pid.cast_unsigned() == PID;
@@ -353,18 +358,19 @@ syscall! {
         if len < 8 || !len.is_multiple_of(8) {
             return Err(Errno::EINVAL);
         }
-        user::write_u64(to, 1)?;
+        user::write_u64(to, cpu_mask())?;
         Ok(8)
     }
 
-    /// `sched_setaffinity(2)`: CPU 0 must be among them.
+    /// `sched_setaffinity(2)`: one of the CPUs that run must be among them; threads are not
+    /// bound.
     fn sched_setaffinity(pid: i32, len: usize, from: usize) {
         is_self(pid)?;
         if len == 0 {
             return Err(Errno::EINVAL);
         }
         let [first] = user::read_array(from)?;
-        if first & 1 != 0 { Ok(0) } else { Err(Errno::EINVAL) }
+        if u64::from(first) & cpu_mask() != 0 { Ok(0) } else { Err(Errno::EINVAL) }
     }
 
     /// `sched_getscheduler(2)`: `SCHED_OTHER`.
@@ -397,23 +403,24 @@ syscall! {
 
     /// `getcpu(2)`.
     fn getcpu(cpu: usize, node: usize) {
-        for to in [cpu, node] {
+        let index = crate::percpu::with(|cpu| cpu.index.load(Ordering::Relaxed));
+        for (to, value) in [(cpu, index as u32), (node, 0)] {
             if to != 0 {
-                user::write_u32(to, 0)?;
+                user::write_u32(to, value)?;
             }
         }
         Ok(0)
     }
 
-    /// `membarrier(2)`: one CPU runs, so every barrier holds. Query answers the commands
-    /// for all, private expedited, and its registration.
+    /// `membarrier(2)`: with one CPU every barrier holds; with more, the query says that
+    /// there is none, and programs do without.
     fn membarrier(command: u32, how: u32) {
-        if how != 0 {
-            return Err(Errno::EINVAL);
-        }
+        // GLOBAL, PRIVATE_EXPEDITED and its registration.
+        let known = if crate::percpu::count() == 1 { 1 | 8 | 16 } else { 0 };
         match command {
-            0 => Ok(1 | 8 | 16),
-            1 | 8 | 16 => Ok(0),
+            _ if how != 0 => Err(Errno::EINVAL),
+            0 => Ok(known),
+            1 | 8 | 16 if known != 0 => Ok(0),
             _ => Err(Errno::EINVAL),
         }
     }
