@@ -70,7 +70,10 @@ fn table() -> String {
          has no such call there.\n\n",
     );
     let count = |arch: fn(&linux_abi::Syscall) -> Option<u16>| {
-        linux_abi::SYSCALLS.iter().filter(|s| arch(s).is_some() && calls.contains_key(s.name)).count()
+        linux_abi::SYSCALLS
+            .iter()
+            .filter(|s| arch(s).is_some() && calls.contains_key(s.name))
+            .count()
     };
     let (x64, aarch64) = (count(|s| s.x64), count(|s| s.aarch64));
     let _ = writeln!(out, "There are {x64} on x64 and {aarch64} on aarch64.\n");

@@ -175,10 +175,7 @@ fn standard() -> Result<(), String> {
 
 fn proc() -> Result<(), String> {
     let text = |path: &str| fs::read_to_string(path).map_err(|e| format!("{path}: {e}"));
-    same!(
-        fs::read_link("/proc/self/exe").map_err(failed("exe"))?,
-        Path::new("/bin/selftest")
-    );
+    same!(fs::read_link("/proc/self/exe").map_err(failed("exe"))?, Path::new("/bin/selftest"));
     same!(std::env::current_exe().map_err(failed("current_exe"))?, Path::new("/bin/selftest"));
     let maps = text("/proc/self/maps")?;
     let inside = |line: &str, address: usize| {

@@ -10,9 +10,7 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt::Write;
-use driver_api::vfs::{
-    DeviceNumber, DirEntry, FileType, FsStat, Inode, Metadata, Timestamp,
-};
+use driver_api::vfs::{DeviceNumber, DirEntry, FileType, FsStat, Inode, Metadata, Timestamp};
 use driver_api::{DRIVERS, Driver, Error, Result};
 
 /// It has no device to find.
@@ -110,9 +108,9 @@ impl Node {
         };
         let mut out: Vec<(Box<[u8]>, u64, Kind)> = Vec::new();
         let files = |list: &'static [(&'static str, Text)], first: u64| {
-            list.iter().zip(first..).map(|((name, text), ino)| {
-                (Box::from(name.as_bytes()), ino, Kind::File(*text))
-            })
+            list.iter()
+                .zip(first..)
+                .map(|((name, text), ino)| (Box::from(name.as_bytes()), ino, Kind::File(*text)))
         };
         match self.kind {
             Kind::Root => {

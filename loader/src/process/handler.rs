@@ -90,7 +90,8 @@ pub fn run(
     frames::enter(frame, at, &delivery);
 
     let blocked = {
-        let own = if action.flags & Action::NODEFER == 0 { Set::of(signal) } else { Set::default() };
+        let own =
+            if action.flags & Action::NODEFER == 0 { Set::of(signal) } else { Set::default() };
         let before = thread.signals.lock().blocked;
         Set((before.0 | action.mask.0 | own.0) & !Set::UNBLOCKABLE.0)
     };
