@@ -2,6 +2,8 @@
 //! `loader/src/syscall` defines; this test fails when it is not up to date. To write it:
 //! `OSIER_BLESS=1 cargo test -p loader --test linux_calls`.
 
+#![allow(clippy::expect_used)] // A test's own files are there.
+
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs;

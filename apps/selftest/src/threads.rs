@@ -1,5 +1,8 @@
 //! Threads: start and join, mutexes, condition variables, channels, sleeps, thread-locals.
 
+// A poisoned lock is a failed test.
+#![allow(clippy::unwrap_used)]
+
 use crate::{Test, failed, same};
 use std::cell::Cell;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -8,6 +8,7 @@
 //! Errors are `driver_api::Error`; only `crate::syscall` knows an errno.
 
 pub mod access;
+mod content;
 pub mod dentry;
 pub mod devfs;
 pub mod file;

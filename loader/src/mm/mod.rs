@@ -4,6 +4,7 @@ mod addr;
 pub mod aspace;
 pub mod buddy;
 pub mod layout;
+pub mod mmu;
 pub mod regions;
 pub mod slab;
 pub mod table;
