@@ -1,5 +1,6 @@
 //! Wrong requests to `run-qemu` and `test`: one clear error with a remedy, exit status 2,
 //! and nothing built or started.
+#![allow(clippy::unwrap_used)] // helpers of tests fail like tests
 
 use std::net::TcpListener;
 use std::process::Command;

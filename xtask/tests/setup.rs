@@ -1,5 +1,6 @@
 //! Set-up on a machine that lacks things. The machine is a folder: its rustup, its package
 //! manager and its tools are scripts there, and no real one is on the path.
+#![allow(clippy::unwrap_used)] // helpers of tests fail like tests
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
