@@ -45,8 +45,8 @@ const FOLDERS: [&str; 9] = [
     "docs",
 ];
 
-/// Where `unsafe` may stand. The last one is no part of the system: a program that crashes
-/// on purpose.
+/// Where `unsafe` may stand. The last two are no part of the system: what an unprivileged
+/// program does can hurt only itself.
 const UNSAFE: [&str; 6] = [
     "loader/src/arch/",
     "loader/src/mm/",
