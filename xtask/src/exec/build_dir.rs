@@ -1,10 +1,11 @@
 //! The build directory itself: its mark, and the launcher `x`.
 
 use super::fsx;
+use crate::context::Context;
 use crate::error::Refusal;
 use crate::model::Layout;
 use anyhow::{Context as _, Result};
-use camino::Utf8Path;
+use camino::{Utf8Path, Utf8PathBuf};
 
 /// The file that marks a folder as a build directory.
 pub const MARK: &str = ".osier";
@@ -39,6 +40,18 @@ pub fn prepare(layout: &Layout, osier: &Utf8Path) -> Result<()> {
     }
     launcher(layout, osier)?;
     fsx::write(&mark, MARK_TEXT)
+}
+
+/// The folder for what lives as long as one run, in a build directory that is marked as one:
+/// whoever comes first, a test or a VM, must not leave an unmarked folder to the next build.
+///
+/// # Errors
+/// As [`prepare`].
+pub fn run_folder(cx: &Context) -> Result<Utf8PathBuf> {
+    prepare(&cx.layout, &cx.root)?;
+    let folder = cx.layout.run();
+    std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {folder}"))?;
+    Ok(folder)
 }
 
 /// Writes `x`: `cargo xtask --build-dir <here>`, from any folder.

@@ -1,8 +1,8 @@
 //! What a newcomer waits for: a fresh clone built and booted to its greeting.
 
+use super::build_dir;
 use crate::context::Context;
 use anyhow::{Context as _, bail};
-use std::fs;
 use std::io::Read as _;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -14,8 +14,7 @@ use std::time::{Duration, Instant};
 /// # Errors
 /// When git or cargo fail, or the greeting does not come.
 pub fn greeting(cx: &Context, greeting: &[u8]) -> anyhow::Result<Duration> {
-    let parent = cx.layout.run();
-    fs::create_dir_all(&parent).with_context(|| format!("cannot make {parent}"))?;
+    let parent = build_dir::run_folder(cx)?;
     let dir = super::qemu::RunDir::new(&parent)?;
     let clone = dir.path().join("osier");
     let git = Command::new("git")

@@ -1,5 +1,6 @@
 //! `cargo test --workspace`, with its results counted.
 
+use super::build_dir;
 use crate::context::Context;
 use anyhow::Context as _;
 use std::fs;
@@ -65,8 +66,7 @@ const SKIPS: &str = "OSIER_TEST_SKIPS";
 /// When cargo cannot be started. Failing tests are in the tally; so is a failing compile.
 pub fn run(cx: &Context, filter: Option<&str>) -> anyhow::Result<Tally> {
     let cargo = cx.env.get("CARGO").map_or("cargo", String::as_str);
-    let parent = cx.layout.run();
-    fs::create_dir_all(&parent).with_context(|| format!("cannot make {parent}"))?;
+    let parent = build_dir::run_folder(cx)?;
     let skips = parent.join(format!("skips-{}", std::process::id()));
     let mut child = Command::new(cargo)
         .args(["test", "--workspace", "--locked", "--no-fail-fast", "--"])

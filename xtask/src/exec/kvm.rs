@@ -2,6 +2,7 @@
 //! enter long mode and ring 3 and then hang at `SYSCALL`. So a tiny guest is run that does
 //! what a kernel does, under a time limit, and the answer is kept.
 
+use super::build_dir;
 use super::qemu::{Event, RunDir, Vm};
 use crate::config::resolved::MemorySize;
 use crate::context::Context;
@@ -94,7 +95,8 @@ fn key(qemu: &str, cx: &Context) -> String {
 /// What it did not do.
 fn prove(qemu: &str, cx: &Context, accel: Accel, limit: Duration) -> Result<(), String> {
     let io = |e: std::io::Error| format!("KVM could not be tried: {e}");
-    let dir = RunDir::new(&cx.layout.run()).map_err(io)?;
+    let folder = build_dir::run_folder(cx).map_err(|e| format!("KVM could not be tried: {e:#}"))?;
+    let dir = RunDir::new(&folder).map_err(io)?;
     let (kernel, end_file) = (dir.path().join("probe.elf"), dir.path().join("end"));
     fs::write(&kernel, kvm_probe()).map_err(io)?;
     let spec = VmSpec {
