@@ -59,7 +59,7 @@ fn write() -> Result<(), String> {
 
 fn large() -> Result<(), String> {
     let path = "/tmp/large";
-    let data: Vec<u8> = (0..300_000_u32).map(|i| (i * 7 >> 3) as u8).collect();
+    let data: Vec<u8> = (0..300_000_u32).map(|i| ((i * 7) >> 3) as u8).collect();
     fs::write(path, &data).map_err(failed("write"))?;
     same!(fs::read(path).map_err(failed("read"))? == data, true);
     let f = OpenOptions::new().write(true).open(path).map_err(failed("open"))?;

@@ -263,7 +263,7 @@ impl VmaTree {
     /// # Panics
     /// In debug mode, when the place is not free or not of whole pages.
     pub fn insert(&mut self, vma: Vma) {
-        debug_assert!(vma.start < vma.end && (vma.start | vma.end) % PAGE_SIZE == 0);
+        debug_assert!(vma.start < vma.end && (vma.start | vma.end).is_multiple_of(PAGE_SIZE));
         debug_assert!(self.is_free(vma.start, vma.end));
         self.pages += vma.len() / PAGE_SIZE;
         let start = vma.start;

@@ -14,6 +14,7 @@ use crate::mm::pages::UserPages;
 use crate::mm::vma::{Backing, Prot, Role, Vma};
 use crate::user;
 use alloc::sync::Arc;
+use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt;
 use driver_api::Error;
@@ -216,8 +217,7 @@ fn find_interpreter(
     offset: u64,
     len: usize,
 ) -> Result<Found, LoadError> {
-    let mut path = Vec::new();
-    path.resize(len, 0);
+    let mut path = vec![0; len];
     let n = found.path.inode().read_at(offset, &mut path).map_err(LoadError::File)?;
     if n != len {
         return Err(ElfError::Truncated.into());

@@ -6,7 +6,7 @@ use crate::user;
 use driver_api::Error;
 
 /// `CLONE_*` (`linux/sched.h`).
-mod clone {
+mod flag {
     pub const VM: u64 = 0x100;
     pub const FS: u64 = 0x200;
     pub const FILES: u64 = 0x400;
@@ -32,22 +32,22 @@ struct Request {
 }
 
 fn start(frame: &crate::arch::trap::TrapFrame, request: &Request) -> Outcome {
-    const KNOWN: u64 = clone::SHARED
-        | clone::SYSVSEM
-        | clone::SETTLS
-        | clone::PARENT_SETTID
-        | clone::CHILD_CLEARTID
-        | clone::DETACHED
-        | clone::CHILD_SETTID;
-    if request.flags & clone::THREAD == 0 {
+    const KNOWN: u64 = flag::SHARED
+        | flag::SYSVSEM
+        | flag::SETTLS
+        | flag::PARENT_SETTID
+        | flag::CHILD_CLEARTID
+        | flag::DETACHED
+        | flag::CHILD_SETTID;
+    if request.flags & flag::THREAD == 0 {
         // fork and vfork: one process, as unikernels have it.
         return Err(Errno::ENOSYS);
     }
-    if request.flags & clone::SHARED != clone::SHARED || request.flags & !KNOWN != 0 {
+    if request.flags & flag::SHARED != flag::SHARED || request.flags & !KNOWN != 0 {
         return Err(Errno::EINVAL);
     }
-    let has = |flag| request.flags & flag != 0;
-    let mut child = frame.clone();
+    let has = |bit| request.flags & bit != 0;
+    let mut child = *frame;
     child.set_syscall_result(0);
     if request.stack != 0 {
         child.set_sp(request.stack);
@@ -55,15 +55,15 @@ fn start(frame: &crate::arch::trap::TrapFrame, request: &Request) -> Outcome {
     let blocked = current().signals.lock().blocked;
     let new = NewThread {
         frame: child,
-        tls: has(clone::SETTLS).then_some(request.tls),
+        tls: has(flag::SETTLS).then_some(request.tls),
         blocked,
-        clear_tid: if has(clone::CHILD_CLEARTID) { request.child_tid } else { 0 },
+        clear_tid: if has(flag::CHILD_CLEARTID) { request.child_tid } else { 0 },
     };
     let tid = spawn_thread(process()?, new, |tid| {
-        if has(clone::PARENT_SETTID) {
+        if has(flag::PARENT_SETTID) {
             user::write_u32(request.parent_tid, tid)?;
         }
-        if has(clone::CHILD_SETTID) {
+        if has(flag::CHILD_SETTID) {
             user::write_u32(request.child_tid, tid)?;
         }
         Ok(())

@@ -123,11 +123,10 @@ fn open(fd: i32, path: usize, raw: u32, mode: u32) -> Outcome {
     let place_only = how & flags::PATH != 0;
     match meta.kind {
         FileType::Symlink if !place_only => return Err(Error::TooManySymlinks.into()),
-        FileType::Directory => {
-            if how & (flags::ACCMODE | flags::CREAT) != 0 && !place_only {
-                return Err(Error::IsDirectory.into());
-            }
+        FileType::Directory if how & (flags::ACCMODE | flags::CREAT) != 0 && !place_only => {
+            return Err(Error::IsDirectory.into());
         }
+        FileType::Directory => {}
         _ if how & flags::DIRECTORY != 0 => return Err(Error::NotDirectory.into()),
         _ => {}
     }

@@ -283,7 +283,6 @@ impl Maker<'_> {
     }
 
     /// The root file system: bootfs and manifest, and the apps in it.
-    #[expect(clippy::type_complexity, reason = "two inputs and the table that belongs to them")]
     fn root(
         &mut self,
         s: &Selection,

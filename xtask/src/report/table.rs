@@ -32,7 +32,7 @@ pub fn size(bytes: u64) -> String {
     match unit {
         // One decimal, cut: exact sizes are in build.json.
         Some((shift, unit)) => {
-            let tenths = u128::from(bytes) * 10 >> shift;
+            let tenths = (u128::from(bytes) * 10) >> shift;
             format!("{}.{} {unit}", tenths / 10, tenths % 10)
         }
         None => format!("{bytes} B"),

@@ -2,7 +2,7 @@
 
 /// The registers of an interrupted context, as the vectors write them.
 #[repr(C)]
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct TrapFrame {
     /// x0-x30.
     pub regs: [usize; 31],

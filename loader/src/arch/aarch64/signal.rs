@@ -297,7 +297,7 @@ mod tests {
         let (frame, fpu) = interrupted();
         let delivery = delivery();
         let (at, bytes) = build(&frame, &fpu, frame.sp(), &delivery).unwrap();
-        let mut handler = frame.clone();
+        let mut handler = frame;
         enter(&mut handler, at, &delivery);
         assert_eq!((handler.pc(), handler.sp()), (0x40_0000, at));
         assert_eq!(handler.regs[..3], [11, at, at + 128]);

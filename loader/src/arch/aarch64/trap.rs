@@ -21,7 +21,7 @@ impl TrapFrame {
 
 /// Enters user mode for the first time in a thread: what lies on its kernel stack is gone.
 pub fn resume_user(frame: &TrapFrame) -> ! {
-    let mut user = frame.clone();
+    let mut user = *frame;
     user.make_user();
     mask();
     // SAFETY: user mode's registers; interrupts are masked, so this thread stays on this CPU,
