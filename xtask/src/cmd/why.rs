@@ -36,10 +36,12 @@ impl Why {
             }
         };
         let reason = why::why(&stamps, step, path);
+        // A configuration that no longer loads does not keep the past from being told.
+        let shadowed = super::build::workspace(cx).map_or_else(|_| Vec::new(), |w| w.shadowed);
         let text = if cx.json {
-            serde_json::json!({ "format": 1, "why": reason }).to_string()
+            serde_json::json!({ "format": 1, "why": reason, "shadowed": shadowed }).to_string()
         } else {
-            why::render(&reason)
+            shadowed.iter().fold(why::render(&reason), |text, s| text + &format!("note: {s}\n"))
         };
         crate::report::stdout(&text)?;
         Ok(Status::OK)

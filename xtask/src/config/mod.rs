@@ -6,6 +6,7 @@
 pub mod cargo_user;
 pub mod decode;
 pub mod diag;
+mod inherited;
 pub mod kinds;
 mod loader;
 pub mod raw;
@@ -24,6 +25,7 @@ pub mod tree;
 
 use camino::Utf8PathBuf;
 pub use diag::Diagnostics;
+pub use inherited::workspace_tables;
 use loader::Loader;
 use resolved::Workspace;
 use tree::Tree;

@@ -136,6 +136,17 @@ pub struct Shadowed {
     pub hidden: SourcePath,
 }
 
+impl std::fmt::Display for Shadowed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { what, taken, hidden } = self;
+        write!(
+            f,
+            "{what} is taken from {} of {}, not from {} of {}",
+            taken.path, taken.repo, hidden.path, hidden.repo
+        )
+    }
+}
+
 /// `kernel-config/arch/<arch>.toml`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ArchConfig {

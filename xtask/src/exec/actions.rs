@@ -5,12 +5,13 @@ use super::cargo::{self, Rebuilt};
 use super::engine::Engine;
 use super::fsx;
 use super::io::StepIo;
+use crate::config;
 use crate::link;
 use crate::model::Arch;
 use crate::pack;
 use crate::plan::{
     Action, BuildHeader, Input, KernelSpec, PackContent, PackEntry, Relocate, app_call,
-    final_crate, kernel_call, lock_call, workspace_tables,
+    final_crate, kernel_call, lock_call,
 };
 use crate::report::Event;
 use anyhow::{Context as _, Result, bail};
@@ -93,7 +94,9 @@ fn lay_out_final_crate(engine: &Engine<'_>, io: &StepIo<'_>, spec: &KernelSpec) 
         });
         io.source_path(found.with_context(|| format!("{path} is not an input"))?)
     };
-    let tables = workspace_tables(&fsx::read_text(&osier("Cargo.toml")?)?);
+    let manifest = osier("Cargo.toml")?;
+    let tables = config::workspace_tables(&fsx::read_text(&manifest)?)
+        .with_context(|| format!("{manifest} is no TOML document"))?;
     let made = final_crate(spec, &tables);
     for (link, (repo, path)) in &made.links {
         let repository = engine.workspace.repository(repo);

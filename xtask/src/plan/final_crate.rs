@@ -96,33 +96,6 @@ fn top(path: &Utf8Path) -> Option<&Utf8Path> {
     }
 }
 
-/// The tables of a workspace manifest that its members inherit: `[workspace.package]`,
-/// `[workspace.dependencies…]` and `[workspace.lints…]`, as they stand there.
-///
-/// A table begins with its header at the start of a line and ends where the next begins.
-#[must_use]
-pub fn workspace_tables(manifest: &str) -> String {
-    const INHERITED: [&str; 3] = ["workspace.package", "workspace.dependencies", "workspace.lints"];
-    let mut out = String::new();
-    let mut inside = false;
-    for line in manifest.lines() {
-        if let Some(header) = line.strip_prefix('[') {
-            let name = header.trim_start_matches('[').split(']').next().unwrap_or("").trim();
-            inside = INHERITED.iter().any(|table| {
-                name.strip_prefix(table)
-                    .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-            });
-        }
-        // Comments and empty lines change nothing that is built.
-        let idle = line.trim().is_empty() || line.trim_start().starts_with('#');
-        if inside && !idle {
-            out.push_str(line);
-            out.push('\n');
-        }
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::kernel::tests::spec;
@@ -146,19 +119,5 @@ mod tests {
             ("mine".to_owned(), "drivers".into())
         );
         assert_eq!(made.links[Utf8Path::new("loader")], ("osier".to_owned(), "loader".into()));
-    }
-
-    #[test]
-    fn inherited_tables_are_taken_whole_and_nothing_else() {
-        let manifest = "[workspace]\nmembers = [\"a\"]\n# note\n[workspace.package]\nedition = \"2024\"\n\
-            \n[workspace.dependencies] # ours\nx = { path = \"x\",\n  features = [\"y\"] }\n\
-            [workspace.dependencies.z]\nversion = \"1\"\n[workspace.lints.rust]\na = \"deny\"\n\
-            [profile.release]\nlto = true\n[workspace.metadata]\nb = 1\n";
-        assert_eq!(
-            workspace_tables(manifest),
-            "[workspace.package]\nedition = \"2024\"\n[workspace.dependencies] # ours\n\
-             x = { path = \"x\",\n  features = [\"y\"] }\n[workspace.dependencies.z]\n\
-             version = \"1\"\n[workspace.lints.rust]\na = \"deny\"\n"
-        );
     }
 }

@@ -15,7 +15,7 @@ mod tests;
 pub mod why;
 
 pub use cargo::{CargoCall, app_call, kernel_call, lock_call};
-pub use final_crate::{final_crate, workspace_tables};
+pub use final_crate::final_crate;
 pub use kernel::KernelSpec;
 pub use make::plan;
 pub use request::{Selection, epoch, selections};
