@@ -20,6 +20,8 @@ pub enum Error {
     TimedOut,
     /// The device, or the service, cannot do this.
     Unsupported,
+    /// It was given up before it was done.
+    Cancelled,
 
     /// No file has this name.
     NotFound,

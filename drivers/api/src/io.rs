@@ -1,10 +1,23 @@
 //! Device registers: I/O ports and memory, with every access checked against its range.
 
+#[cfg(not(target_os = "none"))]
+use crate::fake::Registers;
+#[cfg(not(target_os = "none"))]
+use alloc::sync::Arc;
+
 /// A claimed range of x64 I/O ports.
-#[derive(Debug)]
 pub struct Pio {
     base: u16,
     len: u16,
+    /// On the host: what answers.
+    #[cfg(not(target_os = "none"))]
+    model: Option<Arc<dyn Registers>>,
+}
+
+impl core::fmt::Debug for Pio {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "ports {:#x} + {}", self.base, self.len)
+    }
 }
 
 impl Pio {
@@ -13,7 +26,19 @@ impl Pio {
     /// it may change memory or the CPU's state behind Rust's back.
     #[must_use]
     pub const unsafe fn new(base: u16, len: u16) -> Self {
-        Self { base, len }
+        Self {
+            base,
+            len,
+            #[cfg(not(target_os = "none"))]
+            model: None,
+        }
+    }
+
+    /// Ports that a model answers for, in tests.
+    #[cfg(not(target_os = "none"))]
+    #[must_use]
+    pub fn model(model: Arc<dyn Registers>, base: u16, len: u16) -> Self {
+        Self { base, len, model: Some(model) }
     }
 
     /// The first port.
@@ -22,59 +47,114 @@ impl Pio {
         self.base
     }
 
-    /// Reads the byte port `offset`; all ones when it is outside the range, as from a port
-    /// without a device.
-    #[must_use]
-    pub fn read8(&self, offset: u16) -> u8 {
-        if offset >= self.len {
-            return u8::MAX;
-        }
-        port_in(self.base + offset)
+    /// The port at `offset`, when `size` bytes from there are inside.
+    fn at(&self, offset: u16, size: u16) -> Option<u16> {
+        let end = offset.checked_add(size)?;
+        if end <= self.len { self.base.checked_add(offset) } else { None }
     }
+}
 
-    /// Writes the byte port `offset`; nothing happens when it is outside the range.
-    pub fn write8(&self, offset: u16, value: u8) {
-        if offset < self.len {
-            port_out(self.base + offset, value);
+macro_rules! ports {
+    ($($read:ident $write:ident $ty:ident $in:ident $out:ident;)*) => { impl Pio { $(
+        /// Reads the port `offset`; all ones when it is outside the range, as from a port
+        /// without a device.
+        #[must_use]
+        pub fn $read(&self, offset: u16) -> $ty {
+            #[cfg(not(target_os = "none"))]
+            if let Some(model) = &self.model {
+                let size = size_of::<$ty>();
+                return match self.at(offset, size as u16) {
+                    Some(_) => model.read(offset.into(), size) as $ty,
+                    None => $ty::MAX,
+                };
+            }
+            self.at(offset, size_of::<$ty>() as u16).map_or($ty::MAX, raw::$in)
         }
-    }
+
+        /// Writes the port `offset`; nothing happens when it is outside the range.
+        pub fn $write(&self, offset: u16, value: $ty) {
+            let Some(port) = self.at(offset, size_of::<$ty>() as u16) else { return };
+            #[cfg(not(target_os = "none"))]
+            if let Some(model) = &self.model {
+                return model.write(offset.into(), size_of::<$ty>(), value.into());
+            }
+            raw::$out(port, value);
+        }
+    )* } };
+}
+
+ports! {
+    read8 write8 u8 in8 out8;
+    read16 write16 u16 in16 out16;
+    read32 write32 u32 in32 out32;
 }
 
 #[cfg(all(target_os = "none", target_arch = "x86_64"))]
-fn port_in(port: u16) -> u8 {
-    let value: u8;
-    // SAFETY: `Pio::new`'s contract: reading this port touches the device alone.
-    unsafe {
-        core::arch::asm!("in al, dx", in("dx") port, out("al") value,
-            options(nomem, nostack, preserves_flags));
+mod raw {
+    use core::arch::asm;
+
+    macro_rules! instructions {
+        ($($in:ident $out:ident $ty:ty, $read:literal, $write:literal, $reg:tt;)*) => { $(
+            pub fn $in(port: u16) -> $ty {
+                let value: $ty;
+                // SAFETY: `Pio::new`'s contract: reading this port touches the device alone.
+                unsafe {
+                    asm!($read, in("dx") port, out($reg) value,
+                        options(nomem, nostack, preserves_flags));
+                }
+                value
+            }
+
+            pub fn $out(port: u16, value: $ty) {
+                // SAFETY: `Pio::new`'s contract: writing this port touches the device alone.
+                unsafe {
+                    asm!($write, in("dx") port, in($reg) value,
+                        options(nomem, nostack, preserves_flags));
+                }
+            }
+        )* };
     }
-    value
-}
 
-#[cfg(all(target_os = "none", target_arch = "x86_64"))]
-fn port_out(port: u16, value: u8) {
-    // SAFETY: `Pio::new`'s contract: writing this port touches the device alone.
-    unsafe {
-        core::arch::asm!("out dx, al", in("dx") port, in("al") value,
-            options(nomem, nostack, preserves_flags));
+    instructions! {
+        in8 out8 u8, "in al, dx", "out dx, al", "al";
+        in16 out16 u16, "in ax, dx", "out dx, ax", "ax";
+        in32 out32 u32, "in eax, dx", "out dx, eax", "eax";
     }
 }
 
-/// Where there are no ports, reads float high.
+/// Where there are no ports, reads float high and writes are lost.
 #[cfg(not(all(target_os = "none", target_arch = "x86_64")))]
-fn port_in(_port: u16) -> u8 {
-    u8::MAX
-}
+mod raw {
+    macro_rules! none {
+        ($($in:ident $out:ident $ty:ident;)*) => { $(
+            pub fn $in(_port: u16) -> $ty {
+                $ty::MAX
+            }
 
-/// Where there are no ports, writes are lost.
-#[cfg(not(all(target_os = "none", target_arch = "x86_64")))]
-fn port_out(_port: u16, _value: u8) {}
+            pub fn $out(_port: u16, _value: $ty) {}
+        )* };
+    }
+
+    none! {
+        in8 out8 u8;
+        in16 out16 u16;
+        in32 out32 u32;
+    }
+}
 
 /// A mapped range of device registers.
-#[derive(Debug)]
 pub struct Mmio {
     base: *mut u8,
     len: usize,
+    /// On the host: what answers, and where in it this range begins.
+    #[cfg(not(target_os = "none"))]
+    model: Option<(Arc<dyn Registers>, usize)>,
+}
+
+impl core::fmt::Debug for Mmio {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "registers {:p} + {:#x}", self.base, self.len)
+    }
 }
 
 // SAFETY: the range is device memory that every CPU sees at the same address; accesses are
@@ -87,10 +167,39 @@ impl Mmio {
     /// # Safety
     /// `base` is the virtual address of `len` bytes of device memory, mapped uncached for
     /// ever, or (on the host) of plain memory that outlives the value and that nothing else
-    /// refers to. It is aligned to 8 bytes.
+    /// refers to.
     #[must_use]
     pub const unsafe fn new(base: *mut u8, len: usize) -> Self {
-        Self { base, len }
+        Self {
+            base,
+            len,
+            #[cfg(not(target_os = "none"))]
+            model: None,
+        }
+    }
+
+    /// The `len` bytes from `offset` of registers that a model answers for, in tests.
+    #[cfg(not(target_os = "none"))]
+    #[must_use]
+    pub fn model(model: Arc<dyn Registers>, offset: usize, len: usize) -> Self {
+        Self { base: core::ptr::null_mut(), len, model: Some((model, offset)) }
+    }
+
+    /// The part of it from `offset` on, `len` bytes long.
+    ///
+    /// # Errors
+    /// `OutOfRange` when it is not all inside, or begins at no multiple of 4.
+    pub fn part(&self, offset: usize, len: usize) -> crate::Result<Self> {
+        let end = offset.checked_add(len).ok_or(crate::Error::OutOfRange)?;
+        if end > self.len || !offset.is_multiple_of(4) {
+            return Err(crate::Error::OutOfRange);
+        }
+        Ok(Self {
+            base: self.base.wrapping_add(offset),
+            len,
+            #[cfg(not(target_os = "none"))]
+            model: self.model.as_ref().map(|(model, at)| (Arc::clone(model), at + offset)),
+        })
     }
 
     /// Registers that are plain memory, for tests of drivers: what is written stays, and the
@@ -118,8 +227,8 @@ impl Mmio {
     /// Address of a register of `T`, when it is aligned and inside.
     fn at<T>(&self, offset: usize) -> Option<*mut T> {
         let end = offset.checked_add(size_of::<T>())?;
-        (end <= self.len && offset.is_multiple_of(align_of::<T>()))
-            .then(|| self.base.wrapping_add(offset).cast())
+        let at = self.base.wrapping_add(offset);
+        (end <= self.len && at.addr().is_multiple_of(align_of::<T>())).then(|| at.cast())
     }
 }
 
@@ -129,6 +238,13 @@ macro_rules! accessors {
         /// misaligned, as from a bus without a device.
         #[must_use]
         pub fn $read(&self, offset: usize) -> $ty {
+            #[cfg(not(target_os = "none"))]
+            if let Some((model, start)) = &self.model {
+                return match self.at::<$ty>(offset) {
+                    Some(_) => model.read(start + offset, size_of::<$ty>()) as $ty,
+                    None => <$ty>::MAX,
+                };
+            }
             match self.at::<$ty>(offset) {
                 // SAFETY: `at` checked range and alignment; `new`'s contract for the rest.
                 Some(p) => unsafe { p.read_volatile() },
@@ -139,6 +255,13 @@ macro_rules! accessors {
         /// Writes a register; nothing happens when `offset` (bytes) is outside the range or
         /// misaligned.
         pub fn $write(&self, offset: usize, value: $ty) {
+            #[cfg(not(target_os = "none"))]
+            if let Some((model, start)) = &self.model {
+                if self.at::<$ty>(offset).is_some() {
+                    model.write(start + offset, size_of::<$ty>(), value.into());
+                }
+                return;
+            }
             if let Some(p) = self.at::<$ty>(offset) {
                 // SAFETY: `at` checked range and alignment; `new`'s contract for the rest.
                 unsafe { p.write_volatile(value) }

@@ -23,6 +23,9 @@ pub enum IrqReturn {
     Handled,
     /// Another device on a shared line raised it.
     NotMine,
+    /// The device had raised it and cannot be silenced at once: its level line stays masked
+    /// until the driver's thread has called `Services::irq_done`.
+    Deferred,
 }
 
 /// A hard interrupt handler: acknowledges the device, wakes whom it must, returns. It

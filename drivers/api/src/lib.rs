@@ -3,23 +3,39 @@
 //! A driver is a `no_std` crate without `unsafe` that names no other driver's crate except
 //! its bus. It registers one [`Driver`] in [`DRIVERS`]; the kernel finds it there, so that
 //! adding a driver changes no kernel code. Hardware is reached through [`Pio`] and
-//! [`Mmio`], which check bounds and hold the `unsafe`; everything else that a driver needs
-//! of the kernel comes through [`Kernel`].
+//! [`Mmio`], which check bounds and hold the `unsafe`, and memory for devices through
+//! [`dma`]; everything else that a driver needs of the kernel comes through [`Kernel`] and,
+//! for devices with DMA, threads and message-signalled interrupts, [`Services`]. What a
+//! device offers in turn is a trait of its class: [`Console`], [`block`], [`net`],
+//! [`entropy`], [`vfs`].
 //!
-//! On the host the same crates compile and their tests run against fakes of [`Kernel`].
+//! On the host the same crates compile and their tests run against a machine that the test
+//! scripts (`fake`).
 #![no_std]
 
 extern crate alloc;
+#[cfg(not(target_os = "none"))]
+extern crate std;
 
+pub mod block;
+mod bus;
 mod console;
+pub mod dma;
+pub mod entropy;
 mod error;
+#[cfg(not(target_os = "none"))]
+pub mod fake;
 mod io;
 pub mod irq;
 mod kernel;
+pub mod net;
+pub mod pci;
 mod registry;
+mod services;
 pub mod sync;
 pub mod vfs;
 
+pub use bus::{BusAddress, PciAddress};
 pub use console::{Console, ConsoleInput};
 pub use error::{Error, Result};
 pub use io::{Mmio, Pio};
@@ -28,3 +44,4 @@ pub use kernel::{Kernel, Resource};
 pub use linkme;
 pub use log;
 pub use registry::{DRIVERS, Driver};
+pub use services::{MsiMessage, Services, Wake, Worker, services};

@@ -49,6 +49,7 @@ impl From<Error> for Errno {
             Error::Io => e::EIO,
             Error::TimedOut => e::ETIMEDOUT,
             Error::Unsupported => e::EOPNOTSUPP,
+            Error::Cancelled => e::ECANCELED,
             Error::NotFound => e::ENOENT,
             Error::Exists => e::EEXIST,
             Error::NotDirectory => e::ENOTDIR,
