@@ -6,8 +6,9 @@ use crate::cli::{BuildFlags, Selectors};
 use crate::config::resolved::Workspace;
 use crate::context::Context;
 use crate::error::{Refusal, Status};
-use crate::exec::setup;
+use crate::exec::{flycheck, setup};
 use crate::model::Arch;
+use crate::run::args::shell_line;
 use crate::setup::Need;
 use crate::tidy::{self, SourceFile};
 use anyhow::{Context as _, bail};
@@ -41,22 +42,32 @@ impl Check {
         setup::ensure(cx, &[Need::Rust, Need::RustSrc, Need::Clippy, Need::Rustfmt])?;
         let workspace = build::workspace(cx)?;
         if json {
-            // An editor reads stdout; what fails shows there.
-            lint_host(cx, true)?;
+            // The host's calls beside the kernels': they share no folder, so that neither
+            // waits for the other, for a build, or for a `check` at a terminal. Without
+            // RUSTC_BOOTSTRAP build scripts come out otherwise, so one folder for both would
+            // compile them again each time.
+            let folder = cx.layout.root().join("check/editor");
+            let mut kernels = Vec::new();
             for arch in Arch::ALL {
-                lint_kernel(cx, &workspace, arch, true)?;
+                kernels.push(kernel(cx, &workspace, arch, &folder.join("kernel"), FOR_EDITORS)?);
             }
-            return Ok(Status::OK);
+            let host = vec![host(cx, &folder.join("host"), FOR_EDITORS)];
+            let good = flycheck::run(&cx.root, vec![host, kernels])?;
+            return Ok(if good { Status::OK } else { Status::FAILED });
         }
+        let folder = cx.layout.root().join("check");
         let mut ok = true;
         let mut done = |what: &str, good: bool| {
             eprintln!("{}  {what}", if good { "ok    " } else { "FAILED" });
             ok &= good;
         };
-        done("formatting", cargo(cx, &cx.root, &["fmt", "--all", "--", "--check"], &[])?);
-        done("lints, host", lint_host(cx, false)?);
+        let mut fmt = cargo(cx);
+        fmt.args(["fmt", "--all", "--", "--check"]);
+        done("formatting", passes(cx, fmt)?);
+        done("lints, host", passes(cx, host(cx, &folder, FOR_PEOPLE))?);
         for arch in Arch::ALL {
-            done(&format!("lints, {arch} kernel"), lint_kernel(cx, &workspace, arch, false)?);
+            let kernel = kernel(cx, &workspace, arch, &folder, FOR_PEOPLE)?;
+            done(&format!("lints, {arch} kernel"), passes(cx, kernel)?);
         }
         let violations = tidy::check(&files(cx)?);
         for violation in &violations {
@@ -71,18 +82,29 @@ impl Check {
     }
 }
 
-fn lint_host(cx: &Context, json: bool) -> anyhow::Result<bool> {
-    let mut args = vec!["clippy", "--workspace", "--all-targets", "--locked", "--keep-going"];
-    args.extend(json.then_some("--message-format=json"));
-    let target = cx.layout.root().join("check");
-    let target = format!("--target-dir={target}");
-    args.extend([target.as_str(), "--", "-Dwarnings"]);
-    cargo(cx, &cx.root, &args, &[])
+/// How cargo reports. The bar is the same, no warning, but an editor shows warnings as what
+/// they are.
+type Reports = (&'static [&'static str], &'static [&'static str]);
+const FOR_EDITORS: Reports = (&["--quiet", "--message-format=json"], &[]);
+const FOR_PEOPLE: Reports = (&[], &["--", "-Dwarnings"]);
+
+/// The lints of the host's code.
+fn host(cx: &Context, folder: &Utf8Path, (how, bar): Reports) -> Command {
+    let mut command = cargo(cx);
+    command.args(["clippy", "--workspace", "--all-targets", "--locked", "--keep-going"]);
+    command.arg(format!("--target-dir={folder}")).args(how).args(bar);
+    command
 }
 
-/// The kernel as its own target sees it: what stands behind `cfg(target_os = "none")` is
-/// invisible to the host's lints.
-fn lint_kernel(cx: &Context, w: &Workspace, arch: Arch, json: bool) -> anyhow::Result<bool> {
+/// The lints of the kernel as its own target sees it: what stands behind
+/// `cfg(target_os = "none")` is invisible to the host's.
+fn kernel(
+    cx: &Context,
+    w: &Workspace,
+    arch: Arch,
+    folder: &Utf8Path,
+    (how, bar): Reports,
+) -> anyhow::Result<Command> {
     let config = w
         .arches
         .get(&arch)
@@ -96,10 +118,8 @@ fn lint_kernel(cx: &Context, w: &Workspace, arch: Arch, json: bool) -> anyhow::R
         .filter(|d| d.source.repo == config.source.repo && d.arch.contains(&arch))
         .map(|d| d.name.as_str())
         .collect();
-    let target = format!("--target={spec}");
-    let dir = format!("--target-dir={}", cx.layout.root().join("check"));
-    let features = format!("--features={}", drivers.join(","));
-    let mut args = vec![
+    let mut command = cargo(cx);
+    command.args([
         "clippy",
         "--package=loader",
         "--locked",
@@ -107,33 +127,27 @@ fn lint_kernel(cx: &Context, w: &Workspace, arch: Arch, json: bool) -> anyhow::R
         "-Zjson-target-spec",
         // The soft-float target makes core report 12,500 future incompatibilities.
         "--config=future-incompat-report.frequency=\"never\"",
-        &target,
-        &dir,
-        &features,
-    ];
-    args.extend(json.then_some("--message-format=json"));
-    args.extend(["--", "-Dwarnings"]);
-    cargo(cx, &cx.root, &args, &[("RUSTC_BOOTSTRAP", "1")])
+    ]);
+    command.arg(format!("--target={spec}")).arg(format!("--target-dir={folder}"));
+    command.arg(format!("--features={}", drivers.join(","))).args(how).args(bar);
+    command.env("RUSTC_BOOTSTRAP", "1");
+    Ok(command)
 }
 
-/// Runs cargo with its output for the user; whether it succeeded.
-fn cargo(
-    cx: &Context,
-    cwd: &Utf8Path,
-    args: &[&str],
-    env: &[(&str, &str)],
-) -> anyhow::Result<bool> {
-    let cargo = cx.env.get("CARGO").map_or("cargo", String::as_str);
+fn cargo(cx: &Context) -> Command {
+    let mut command = Command::new(cx.env.get("CARGO").map_or("cargo", String::as_str));
+    command.current_dir(&cx.root).stdin(Stdio::null());
+    command
+}
+
+/// Runs a command with its output for the user; whether it succeeded.
+fn passes(cx: &Context, mut command: Command) -> anyhow::Result<bool> {
+    let program = command.get_program().display().to_string();
     if cx.verbose > 0 {
-        eprintln!("{cargo} {}", args.join(" "));
+        let args: Vec<_> = command.get_args().map(|a| a.to_string_lossy().into_owned()).collect();
+        eprintln!("{}", shell_line(&program, &args));
     }
-    let status = Command::new(cargo)
-        .args(args)
-        .current_dir(cwd)
-        .envs(env.iter().copied())
-        .stdin(Stdio::null())
-        .status()
-        .with_context(|| format!("cannot start {cargo}"))?;
+    let status = command.status().with_context(|| format!("cannot start {program}"))?;
     Ok(status.success())
 }
 

@@ -12,6 +12,7 @@ pub mod plan;
 pub mod profile;
 pub mod repro;
 pub mod run;
+pub mod rust_analyzer;
 pub mod schema;
 pub mod size;
 pub mod test;

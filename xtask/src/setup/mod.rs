@@ -36,6 +36,8 @@ pub enum Need {
     Qemu(Arch),
     Rustfmt,
     Clippy,
+    /// The language server, for editors.
+    RustAnalyzer,
     /// A debugger that knows the arch, for `--gdb`.
     Gdb,
 }
@@ -102,7 +104,7 @@ pub struct Finding {
 
 impl Need {
     /// Everything that any command needs, in the order in which `doctor` lists it.
-    pub const ALL: [Need; 11] = [
+    pub const ALL: [Need; 12] = [
         Need::Rust,
         Need::RustSrc,
         Need::AppStd(Arch::X64),
@@ -113,6 +115,7 @@ impl Need {
         Need::Qemu(Arch::Aarch64),
         Need::Rustfmt,
         Need::Clippy,
+        Need::RustAnalyzer,
         Need::Gdb,
     ];
 
@@ -134,6 +137,7 @@ impl Need {
             Need::Qemu(arch) => qemu_binary(arch).into(),
             Need::Rustfmt => "rustfmt".into(),
             Need::Clippy => "clippy".into(),
+            Need::RustAnalyzer => "rust-analyzer".into(),
             Need::Gdb => "gdb".into(),
         }
     }
@@ -149,14 +153,15 @@ impl Need {
             Need::HostCc => "links host programs",
             Need::Qemu(_) => "run-qemu, test",
             Need::Rustfmt | Need::Clippy => "check",
+            Need::RustAnalyzer => "editors (optional)",
             Need::Gdb => "run-qemu --gdb (optional)",
         }
     }
 
-    /// Whether Osier does all but one command without it.
+    /// Whether Osier does all but one command or option without it.
     #[must_use]
     pub const fn is_optional(self) -> bool {
-        matches!(self, Need::Gdb)
+        matches!(self, Need::Gdb | Need::RustAnalyzer)
     }
 
     /// Looks for it.
@@ -203,6 +208,14 @@ impl Need {
             Need::Clippy => (
                 in_sysroot(host, toolchain, &["bin/cargo-clippy"]),
                 component(toolchain, "component", "clippy"),
+            ),
+            // One on the path is another version's, or rustup's proxy for this very file.
+            Need::RustAnalyzer => (
+                in_sysroot(host, toolchain, &["bin/rust-analyzer"]).or_else(|| {
+                    toolchain.filter(|t| t.rustup_name.is_none())?;
+                    program(host, "rust-analyzer")
+                }),
+                component(toolchain, "component", "rust-analyzer"),
             ),
             Need::Gdb => (
                 program(host, "gdb-multiarch").or_else(|| program(host, "gdb")),

@@ -57,9 +57,9 @@ const UNSAFE: [&str; 6] = [
 ];
 
 /// The deciding modules of xtask: functions from values to values.
-const PURE: [&str; 11] = [
-    "model", "plan", "link", "pack", "image", "run", "scenario", "setup", "solve", "symbols",
-    "tidy",
+const PURE: [&str; 12] = [
+    "editor", "model", "plan", "link", "pack", "image", "run", "scenario", "setup", "solve",
+    "symbols", "tidy",
 ];
 
 /// What a deciding module must not name.
