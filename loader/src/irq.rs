@@ -1,6 +1,6 @@
 //! Hard interrupts: which handler serves which line.
 
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 
 use driver_api::sync::IrqLock;
 use driver_api::{Error, IrqHandler, IrqLine, IrqReturn, Result, Trigger};
@@ -20,6 +20,9 @@ struct Attached {
     trigger: Trigger,
     handler: &'static dyn IrqHandler,
     unhandled: AtomicU32,
+    /// Deferred by handlers of the line less done by their threads, counted at the line's
+    /// first handler; `done` may come before the line is masked.
+    deferred: AtomicI32,
 }
 
 /// Filled from the front and never emptied, so that an interrupt reads it without a lock.
@@ -37,13 +40,51 @@ fn attached() -> impl Iterator<Item = &'static Attached> {
 /// `Busy` when the line is used with another trigger or as an edge (those cannot be
 /// shared), or the table is full; `Invalid` when the controller lacks the line.
 pub fn attach(line: IrqLine, trigger: Trigger, handler: &'static dyn IrqHandler) -> Result<()> {
+    add(line, trigger, handler)?;
+    arch::irq::enable(line, trigger)
+}
+
+/// Attaches a handler to a line that is, or will be, unmasked by somebody else.
+///
+/// # Errors
+/// `Busy`, as [`attach`].
+pub fn add(line: IrqLine, trigger: Trigger, handler: &'static dyn IrqHandler) -> Result<()> {
     let _adding = ADDING.lock();
     if attached().any(|a| a.line == line && (a.trigger != trigger || trigger == Trigger::Edge)) {
         return Err(Error::Busy);
     }
     let slot = HANDLERS.iter().find(|h| !h.is_completed()).ok_or(Error::Busy)?;
-    slot.call_once(|| Attached { line, trigger, handler, unhandled: AtomicU32::new(0) });
-    arch::irq::enable(line, trigger)
+    slot.call_once(|| Attached {
+        line,
+        trigger,
+        handler,
+        unhandled: AtomicU32::new(0),
+        deferred: AtomicI32::new(0),
+    });
+    Ok(())
+}
+
+/// Held while a line is masked or unmasked for a deferred handler.
+static MASKING: IrqLock<()> = IrqLock::new(());
+
+/// The thread of a handler that said `Deferred` has done its work.
+pub fn done(line: IrqLine) {
+    let Some(first) = attached().find(|a| a.line == line) else { return };
+    let _masking = MASKING.lock();
+    if first.deferred.fetch_sub(1, Ordering::Relaxed) == 1
+        && let Err(e) = arch::irq::enable(line, first.trigger)
+    {
+        log::error!("interrupt line {} cannot be unmasked: {e:?}", line.0);
+    }
+}
+
+/// Masks the line of `first` until [`done`] was called as often as this.
+#[cold]
+fn defer(first: &Attached) {
+    let _masking = MASKING.lock();
+    if first.deferred.fetch_add(1, Ordering::Relaxed) == 0 {
+        arch::irq::disable(first.line);
+    }
 }
 
 /// Calls the handlers of `line`: from the arch's vector code, on the interrupt stack,
@@ -54,8 +95,15 @@ pub fn dispatch(line: IrqLine) {
     let mut first = None;
     let mut handled = false;
     for a in attached().filter(|a| a.line == line) {
-        first.get_or_insert(a);
-        handled |= a.handler.handle() == IrqReturn::Handled;
+        let first = *first.get_or_insert(a);
+        match a.handler.handle() {
+            IrqReturn::Handled => handled = true,
+            IrqReturn::NotMine => {}
+            IrqReturn::Deferred => {
+                handled = true;
+                defer(first);
+            }
+        }
     }
     let in_a_row = match first {
         Some(a) if handled => {

@@ -63,8 +63,8 @@ fn start(options: &Options) {
         debug_panic();
     }
     #[cfg(debug_assertions)]
-    if options.selftest {
-        crate::selftest::run();
+    if let Some(what) = options.selftest {
+        crate::selftest::run(what);
     }
     bootchart(options, "program");
     crate::process::start(parsed)

@@ -31,6 +31,10 @@ pub mod user;
 
 #[allow(unsafe_code)]
 pub mod arch;
+// The services are symbols, which only an attribute that counts as unsafe can make them.
+#[cfg(target_os = "none")]
+#[allow(unsafe_code)]
+pub mod drivers;
 #[cfg(target_os = "none")]
 pub mod end;
 #[cfg(target_os = "none")]

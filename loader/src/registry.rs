@@ -11,8 +11,8 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use driver_api::sync::IrqLock;
 
 /// The kernel's services, as drivers see them.
-struct Services;
-static SERVICES: Services = Services;
+pub(crate) struct Services;
+pub(crate) static SERVICES: Services = Services;
 
 /// `mm::init` is done: registers are mapped for good.
 static MEMORY_UP: AtomicBool = AtomicBool::new(false);

@@ -7,6 +7,8 @@ use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 
 use driver_api::sync::IrqLock;
 
+use crate::cmdline::SelfTest;
+use crate::drivers;
 use crate::end::{End, finish};
 use crate::log::direct;
 use crate::mm::{frames, heap};
@@ -16,9 +18,9 @@ use crate::thread::{
 use crate::{entropy, percpu, time};
 
 /// What went wrong.
-type Failure = &'static str;
+pub(crate) type Failure = &'static str;
 /// A test: its name, and what it does.
-type Test = (&'static str, fn() -> Result<(), Failure>);
+pub(crate) type Test = (&'static str, fn() -> Result<(), Failure>);
 
 const MS: u64 = 1_000_000;
 
@@ -41,9 +43,15 @@ const TESTS: &[Test] = &[
 
 /// Runs all tests and ends the machine: exit status 0, or a panic with the names of those
 /// that failed.
-pub fn run() -> ! {
+pub fn run(what: SelfTest) -> ! {
+    let tests = match what {
+        SelfTest::Kernel => TESTS,
+        SelfTest::Block => drivers::tests::BLOCK,
+        SelfTest::Net => drivers::tests::NET,
+        SelfTest::Entropy => drivers::tests::ENTROPY,
+    };
     let mut failed = 0;
-    for (name, test) in TESTS {
+    for (name, test) in tests {
         // Threads that have ended give their stacks back when the next one runs.
         thread::sleep_ns(MS);
         let before = heap_in_use();
@@ -69,7 +77,7 @@ pub fn run() -> ! {
             }
         }
     }
-    direct(format_args!("selftest: {} passed, {failed} failed\n", TESTS.len() - failed));
+    direct(format_args!("selftest: {} passed, {failed} failed\n", tests.len() - failed));
     if failed > 0 {
         panic!("{failed} self-tests failed");
     }
@@ -81,20 +89,20 @@ fn heap_in_use() -> usize {
     heap::stats().used.saturating_sub(time::held_bytes())
 }
 
-fn ensure(condition: bool, why: Failure) -> Result<(), Failure> {
+pub(crate) fn ensure(condition: bool, why: Failure) -> Result<(), Failure> {
     if condition { Ok(()) } else { Err(why) }
 }
 
 /// A spawn that must succeed here.
-fn go(name: &str, f: impl FnOnce() + Send + 'static) -> Result<Arc<Thread>, Failure> {
+pub(crate) fn go(name: &str, f: impl FnOnce() + Send + 'static) -> Result<Arc<Thread>, Failure> {
     thread::spawn(name, Priority::Normal, f).map_err(|_| "no memory for a thread")
 }
 
 /// Pseudo-random numbers (xorshift64), the same in every run.
-struct Rng(u64);
+pub(crate) struct Rng(pub u64);
 
 impl Rng {
-    fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;

@@ -100,7 +100,6 @@ impl DmaBuffer {
     }
 
     /// Gives it up to a device.
-    #[must_use]
     pub fn lend(self) -> Lent {
         let this = core::mem::ManuallyDrop::new(self);
         let Block { cpu, bus, len } = this.block;

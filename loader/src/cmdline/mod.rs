@@ -47,6 +47,19 @@ pub struct Root {
     pub uuid: Option<u128>,
 }
 
+/// What the kernel tests of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SelfTest {
+    /// Scheduler, timers, memory.
+    Kernel,
+    /// The first block device.
+    Block,
+    /// The first network card, with a peer that sends back what it gets.
+    Net,
+    /// A device gave entropy.
+    Entropy,
+}
+
 /// The kernel's options.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
@@ -64,9 +77,9 @@ pub struct Options {
     pub leaks: bool,
     /// `osier.debug-panic=1`: panic after boot (debug kernels only).
     pub debug_panic: bool,
-    /// `osier.selftest=1`: run the kernel's own tests instead of a program (debug kernels
-    /// only).
-    pub selftest: bool,
+    /// `osier.selftest=1|block|net|entropy`: run the kernel's own tests, or those of a class
+    /// of devices, instead of a program (debug kernels only).
+    pub selftest: Option<SelfTest>,
 }
 
 impl Options {
@@ -79,7 +92,7 @@ impl Options {
         bootchart: false,
         leaks: false,
         debug_panic: false,
-        selftest: false,
+        selftest: None,
     };
 }
 
@@ -181,7 +194,9 @@ fn apply(options: &mut Options, option: &[u8]) -> Applied {
         b"bootchart" => flag(value).map(|f| options.bootchart = f),
         b"leaks" => flag(value).map(|f| options.leaks = f),
         b"debug-panic" => flag(value).map(|f| options.debug_panic = f),
-        b"selftest" => flag(value).map(|f| options.selftest = f),
+        // Release kernels hold no tests.
+        b"selftest" if !cfg!(debug_assertions) => Some(()),
+        b"selftest" => selftest(value).map(|s| options.selftest = s),
         _ => return Applied::UnknownKey,
     };
     if done.is_some() { Applied::Done } else { Applied::BadValue }
@@ -203,6 +218,17 @@ fn flag(value: &[u8]) -> Option<bool> {
         b"0" => Some(false),
         _ => None,
     }
+}
+
+fn selftest(value: &[u8]) -> Option<Option<SelfTest>> {
+    Some(match value {
+        b"0" => None,
+        b"1" => Some(SelfTest::Kernel),
+        b"block" => Some(SelfTest::Block),
+        b"net" => Some(SelfTest::Net),
+        b"entropy" => Some(SelfTest::Entropy),
+        _ => return None,
+    })
 }
 
 fn level(value: &[u8]) -> Option<LevelFilter> {
@@ -258,6 +284,15 @@ pub fn options(default: &[u8], given: &[u8]) -> Options {
         }
     }
     options
+}
+
+/// The values of the words `key=…` of `line`, in order.
+pub fn values<'a>(line: &'a [u8], key: &'a str) -> impl Iterator<Item = Vec<u8>> + 'a {
+    Words::new(line).filter_map(move |word| {
+        let text: Vec<u8> = word.bytes().collect();
+        let value = text.strip_prefix(key.as_bytes())?.strip_prefix(b"=")?;
+        Some(value.to_vec())
+    })
 }
 
 /// A command line, taken apart.

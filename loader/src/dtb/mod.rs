@@ -351,20 +351,26 @@ impl<'p, 'a> Path<'p, 'a> {
         let entry = gic.cells.checked_mul(4).filter(|&n| n >= 12)?;
         let value = self.node().property("interrupts")?;
         let mut cells = Cells(value.get(index.checked_mul(entry)?..)?);
-        let (kind, number, flags) = (cells.take(1)?, cells.take(1)?, cells.take(1)?);
-        // arm,gic.yaml: 0 shared, 1 private; flags 3:0: 1 rising, 2 falling, 4 high, 8 low.
-        let line = match kind {
-            0 if number < 988 => 32 + number as u32,
-            1 if number < 16 => 16 + number as u32,
-            _ => return None,
-        };
-        let trigger = match flags & 0xf {
-            1 | 2 => Trigger::Edge,
-            8 => Trigger::LevelLow,
-            _ => Trigger::LevelHigh,
-        };
-        Some(Interrupt { line: IrqLine(line), trigger })
+        let mut cell = || cells.take(1).map(|c| c as u32);
+        gic_interrupt(cell()?, cell()?, cell()?)
     }
+}
+
+/// What the first three cells of a GIC's interrupt specifier say (`arm,gic.yaml`): kind (0
+/// shared, 1 private), number, flags (3:0: 1 rising, 2 falling, 4 high, 8 low).
+#[must_use]
+pub fn gic_interrupt(kind: u32, number: u32, flags: u32) -> Option<Interrupt> {
+    let line = match kind {
+        0 if number < 988 => 32 + number,
+        1 if number < 16 => 16 + number,
+        _ => return None,
+    };
+    let trigger = match flags & 0xf {
+        1 | 2 => Trigger::Edge,
+        8 => Trigger::LevelLow,
+        _ => Trigger::LevelHigh,
+    };
+    Some(Interrupt { line: IrqLine(line), trigger })
 }
 
 /// What other nodes need to know of the interrupt controller.

@@ -11,6 +11,8 @@ pub mod table;
 pub mod vma;
 
 #[cfg(target_os = "none")]
+pub mod dma;
+#[cfg(target_os = "none")]
 pub mod frames;
 #[cfg(target_os = "none")]
 pub mod heap;

@@ -1,10 +1,10 @@
 //! Interrupts: the GIC, versions 2 and 3 (Arm IHI 0048B, IHI 0069H).
 
 use core::arch::asm;
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicU32, Ordering};
 
 use driver_api::sync::IrqLock;
-use driver_api::{Error, IrqLine, Mmio, Result, Trigger};
+use driver_api::{Error, IrqLine, Mmio, MsiMessage, Result, Trigger};
 use spin::Once;
 
 use super::describe::GICS;
@@ -253,19 +253,24 @@ impl Controller {
         }
         registers.write8(base + gicd::IPRIORITYR + n, PRIORITY);
         if line >= 32 {
-            let own = &percpu::current().arch;
-            match self.version {
-                Version::V2 { .. } => {
-                    let target = own.gic_target.load(Ordering::Relaxed);
-                    self.distributor.write8(gicd::ITARGETSR + n, target as u8);
-                }
-                Version::V3 { .. } => {
-                    let affinity = own.mpidr.load(Ordering::Relaxed);
-                    self.distributor.write64(gicd::IROUTER + n * 8, affinity);
-                }
-            }
+            self.route(line, percpu::current());
         }
         registers.write32(base + gicd::ISENABLER + n / 32 * 4, 1 << (n % 32));
+    }
+
+    /// Sends the shared interrupt `line` to `cpu`.
+    fn route(&self, line: u32, cpu: &PerCpu) {
+        let n = line as usize;
+        match self.version {
+            Version::V2 { .. } => {
+                let target = cpu.arch.gic_target.load(Ordering::Relaxed);
+                self.distributor.write8(gicd::ITARGETSR + n, target as u8);
+            }
+            Version::V3 { .. } => {
+                let affinity = cpu.arch.mpidr.load(Ordering::Relaxed);
+                self.distributor.write64(gicd::IROUTER + n * 8, affinity);
+            }
+        }
     }
 
     fn disable(&self, line: u32) {
@@ -321,6 +326,57 @@ pub fn disable(line: IrqLine) {
     if let Some(gic) = GIC.get().filter(|gic| line.0 < gic.lines) {
         gic.disable(line.0);
     }
+}
+
+/// The frame of a GICv2m (Arm Server Base System Architecture 1.0, appendix E): writing the
+/// number of one of its shared interrupts raises it.
+struct MessageFrame {
+    setspi: u64,
+    next: AtomicU32,
+    end: u32,
+}
+
+static MESSAGES: Once<Option<MessageFrame>> = Once::new();
+
+/// Finds the message frame.
+fn message_frame() -> Option<MessageFrame> {
+    /// MSI_TYPER: first interrupt 25:16, how many 9:0. MSI_SETSPI_NS.
+    const TYPER: usize = 8;
+    const SETSPI: u64 = 0x40;
+    let frame = platform::with_device("arm,gic-v2m-frame", 0, |path, _| path.reg(0))??;
+    let typer = map(frame).ok()?.read32(TYPER);
+    let (first, count) = (typer >> 16 & 0x3ff, typer & 0x3ff);
+    let next = AtomicU32::new(first);
+    (first >= 32).then_some(MessageFrame {
+        setspi: frame.start.0 + SETSPI,
+        next,
+        end: first + count,
+    })
+}
+
+/// A new message-signalled interrupt: its line, and what the device writes.
+///
+/// # Errors
+/// `Unsupported` without a message frame (an ITS is not driven), `NoMemory` when all its
+/// interrupts are taken.
+pub fn message(_cpu: &PerCpu) -> Result<(IrqLine, MsiMessage)> {
+    let frame = MESSAGES.call_once(message_frame).as_ref().ok_or(Error::Unsupported)?;
+    let take = |n| (n < frame.end).then_some(n + 1);
+    let line = frame.next.try_update(Ordering::Relaxed, Ordering::Relaxed, take);
+    let line = line.map_err(|_| Error::NoMemory)?;
+    Ok((IrqLine(line), MsiMessage { address: frame.setspi, data: line }))
+}
+
+/// Lets the message `line` through, to `cpu`.
+///
+/// # Errors
+/// As [`enable`].
+pub fn open_message(line: IrqLine, cpu: &PerCpu) -> Result<()> {
+    enable(line, Trigger::Edge)?;
+    if let Some(gic) = GIC.get() {
+        gic.route(line.0, cpu);
+    }
+    Ok(())
 }
 
 /// Raises [`NOTIFY`] on `cpu`.

@@ -9,6 +9,7 @@ mod describe;
 mod esr;
 mod frame;
 mod hwcap;
+mod pci;
 mod pte;
 pub mod signal;
 

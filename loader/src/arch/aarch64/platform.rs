@@ -1,9 +1,12 @@
 //! Devices, as the device tree describes them.
 
+use alloc::vec::Vec;
+
 use driver_api::Resource;
+use driver_api::pci::Host;
 use spin::Once;
 
-use super::describe;
+use super::{describe, pci};
 use crate::dtb::{Dtb, Gic, Path};
 
 struct Platform {
@@ -40,4 +43,10 @@ pub(super) fn each_cpu(each: &mut dyn FnMut(u64)) {
 /// interrupts. Returns how many were put into `out`.
 pub fn find_device(compatible: &str, index: usize, out: &mut [Resource]) -> Option<usize> {
     with_device(compatible, index, |path, gic| describe::resources(path, gic, out))
+}
+
+/// The PCI host bridges that the device tree describes.
+#[must_use]
+pub fn pci_hosts() -> Vec<Host> {
+    PLATFORM.get().map_or_else(Vec::new, |platform| pci::hosts(&platform.tree))
 }

@@ -140,6 +140,43 @@ fn root(memory: &impl PhysMemory, at: u64) -> Option<(u64, usize)> {
     Some((u64::from(word32(&v1, 16)?), 4))
 }
 
+/// Memory-mapped configuration space of a PCI segment (PCI Firmware Specification 3.3, table
+/// 4-3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ecam {
+    /// Where bus 0 would be; the first bus is at its place from there.
+    pub base: u64,
+    /// PCI segment group.
+    pub segment: u16,
+    /// First bus.
+    pub first_bus: u8,
+    /// Last bus.
+    pub last_bus: u8,
+}
+
+/// Calls `each` with what the MCFG lists, at most [`MAX_TABLES`] of them. Read when a driver
+/// asks and not with the rest: kernels without PCI do not hold it.
+pub fn ecam(memory: &impl PhysMemory, rsdp: Option<u64>, each: &mut dyn FnMut(Ecam)) {
+    let Some(rsdp) = rsdp.or_else(|| search(memory)) else { return };
+    each_table(memory, rsdp, &mut |signature, at| {
+        if signature != b"MCFG" {
+            return;
+        }
+        let Some(len) = verified(memory, at) else { return };
+        // After the header: 8 reserved bytes, then structures of 16.
+        let (first, end) = (at + HEADER as u64 + 8, at + u64::from(len));
+        for n in 0..MAX_TABLES as u64 {
+            let here = first + n * 16;
+            let Some(e) = memory.array::<16>(here).filter(|_| here + 16 <= end) else { return };
+            let (Some(base), Some(segment)) = (word64(&e, 0), word16(&e, 8)) else { return };
+            let (first_bus, last_bus) = (e[10], e[11]);
+            if first_bus <= last_bus && base != 0 {
+                each(Ecam { base, segment, first_bus, last_bus });
+            }
+        }
+    });
+}
+
 /// Calls `f` with signature and address of every table that the root pointer leads to.
 fn each_table(memory: &impl PhysMemory, rsdp: u64, f: &mut dyn FnMut(&[u8; 4], u64)) {
     let Some((root, width)) = root(memory, rsdp) else { return };

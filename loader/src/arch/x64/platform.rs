@@ -1,5 +1,9 @@
 //! What the machine has, from ACPI or by the conventions of PCs where there is no ACPI.
 
+use alloc::vec::Vec;
+use core::cell::RefCell;
+
+use driver_api::pci::{Access, Host};
 use driver_api::{Error, IrqLine, Mmio, Resource, Result, Trigger};
 
 use super::acpi::{self, IoApic, MAX_IO_APICS, Tables};
@@ -53,6 +57,60 @@ pub(super) fn map(page: PhysAddr) -> Result<Mmio> {
     let base = map_fixed(page, PAGE_SIZE as u64, flags).map_err(|_| Error::NoMemory)?;
     // SAFETY: mapped just now, uncached, for ever, and aligned to a page.
     Ok(unsafe { Mmio::new(base, PAGE_SIZE) })
+}
+
+/// Firmware's tables after the early page tables are gone: each page is mapped when it is
+/// first read, and stays.
+#[derive(Default)]
+struct Firmware(RefCell<Vec<(u64, Mmio)>>);
+
+impl PhysMemory for Firmware {
+    fn read(&self, at: u64, out: &mut [u8]) -> bool {
+        const MASK: u64 = PAGE_SIZE as u64 - 1;
+        let mut mapped = self.0.borrow_mut();
+        for (at, byte) in (at..).zip(out.iter_mut()) {
+            let page = at & !MASK;
+            if mapped.last().is_none_or(|(p, _)| *p != page) {
+                let found = mapped.iter().position(|(p, _)| *p == page);
+                let entry = match found.map(|n| mapped.swap_remove(n)) {
+                    Some(entry) => entry,
+                    None => match map(PhysAddr(page)) {
+                        Ok(bytes) => (page, bytes),
+                        Err(_) => return false,
+                    },
+                };
+                mapped.push(entry);
+            }
+            *byte = mapped.last().map_or(0, |(_, bytes)| bytes.read8((at & MASK) as usize));
+        }
+        true
+    }
+}
+
+/// The PCI host bridges: what ACPI's MCFG lists, else the ports of every PC. Firmware has set
+/// the devices' addresses; where pins go only ACPI's byte code knows.
+#[must_use]
+pub fn pci_hosts() -> Vec<Host> {
+    let host = |access, segment, first_bus, last_bus| Host {
+        segment,
+        first_bus,
+        last_bus,
+        access,
+        windows: Vec::new(),
+        pins: Vec::new(),
+    };
+    let rsdp = crate::end::boot_info().and_then(|info| info.rsdp).map(|a| a.0);
+    let mut hosts = Vec::new();
+    acpi::ecam(&Firmware::default(), rsdp, &mut |e| {
+        // 1 MiB a bus.
+        let base = e.base.saturating_add(u64::from(e.first_bus) << 20);
+        let len = (u64::from(e.last_bus - e.first_bus) + 1) << 20;
+        hosts.push(host(Access::Ecam { base, len }, e.segment, e.first_bus, e.last_bus));
+    });
+    if hosts.is_empty() {
+        hosts.push(host(Access::Ports, 0, 0, u8::MAX));
+    }
+    hosts
 }
 
 /// The interrupt line of the ISA interrupt `irq`.
