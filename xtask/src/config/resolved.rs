@@ -167,15 +167,24 @@ pub struct ArchConfig {
     pub qemu: String,
     /// The image that is built when none is named.
     pub default_image: Name,
-    pub modes: BTreeMap<Mode, ModeConfig>,
+    pub modes: BTreeMap<Mode, Compilation>,
 }
 
-/// How a mode compiles kernels and apps: the keys of a cargo profile.
+/// How a mode compiles, and where each setting (by its field's name) is written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Compilation {
+    pub kernels: ModeConfig,
+    pub kernel_origins: BTreeMap<String, Origin>,
+    pub apps: ModeConfig,
+    pub app_origins: BTreeMap<String, Origin>,
+}
+
+/// The keys of a cargo profile.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ModeConfig {
     /// `0` … `3`, `s` or `z`.
     pub opt_level: String,
-    /// `off`, `thin` or `fat`.
+    /// `off`, `thin` or `fat`. Of a kernel, `thin` is done by the linker.
     pub lto: String,
     pub codegen_units: u32,
     pub debug_assertions: bool,

@@ -25,7 +25,7 @@ pub fn act(engine: &Engine<'_>, io: &StepIo<'_>) -> Result<Vec<Rebuilt>> {
         Action::CompileKernel { kernel } => return compile_kernel(engine, io, kernel),
         Action::CompileApps { .. } => return compile_apps(engine, io),
         Action::SyscallTable { arch } => syscall_table(io, *arch)?,
-        Action::Link { arch } => link_kernel(engine, io, *arch)?,
+        Action::Link { arch, lto } => link_kernel(engine, io, (*arch, *lto))?,
         Action::Relocate(plan) => relocate(io, plan)?,
         Action::Strip => {
             let stripped = link::strip(&io.made(io.input_named("loader.elf")?)?)?;
@@ -173,7 +173,7 @@ fn syscall_table(io: &StepIo<'_>, arch: Arch) -> Result<()> {
     io.put(io.output_named("syscalls.o")?, &object)
 }
 
-fn link_kernel(engine: &Engine<'_>, io: &StepIo<'_>, arch: Arch) -> Result<()> {
+fn link_kernel(engine: &Engine<'_>, io: &StepIo<'_>, (arch, lto): (Arch, bool)) -> Result<()> {
     let script = io.step.inputs.iter().find_map(|i| match i {
         Input::File(path) => Some(path),
         _ => None,
@@ -183,11 +183,15 @@ fn link_kernel(engine: &Engine<'_>, io: &StepIo<'_>, arch: Arch) -> Result<()> {
     let archive = io.made_path(io.input_named("libkernel.a")?)?;
     let table = io.made_path(io.input_named("syscalls.o")?)?;
     let script = io.source_path(script.context("the link step has no script")?)?;
+    let cache = engine.layout.cache().join("lto");
     let args = link::lld_args(&link::LinkInputs {
         arch,
         archive: &archive,
         syscalls: &table,
         script: &script,
+        lto,
+        // An audit wants to see the linker at work, and only its inputs opened.
+        cache: (lto && !engine.options.audit).then_some(&cache),
         output: &part,
         jobs: engine.options.jobs,
     });
@@ -234,8 +238,6 @@ fn relocate(io: &StepIo<'_>, plan: &Relocate) -> Result<()> {
     };
     let moved = link::relocate(&pie, &planned)?;
     // Before anything is written: a kernel that fails the check never gets its name.
-    let drivers: Vec<&str> = plan.drivers.iter().map(|d| d.as_str()).collect();
-    link::check(&pie, &moved, &link::CheckPlan { relocate: planned, drivers: &drivers })?;
     let drivers: Vec<&str> = plan.drivers.iter().map(|d| d.as_str()).collect();
     link::check(&pie, &moved, &link::CheckPlan { relocate: planned, drivers: &drivers })?;
     io.put(io.output_named("loader.elf")?, &moved.elf)?;

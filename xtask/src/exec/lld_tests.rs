@@ -178,6 +178,8 @@ fn link(arch: Arch, object: &[u8]) -> Result<Vec<u8>, String> {
         archive: &archive,
         syscalls: &syscalls,
         script: &root.join(format!("../kernel-config/link/{arch}.ld")),
+        lto: false,
+        cache: None,
         output: &output,
         jobs: 1,
     });

@@ -13,11 +13,31 @@ pub struct LinkInputs<'a> {
     pub syscalls: &'a Utf8Path,
     /// `kernel-config/link/<arch>.ld`.
     pub script: &'a Utf8Path,
+    /// The archive holds bitcode, to be optimised across its modules.
+    pub lto: bool,
+    /// The folder in which the linker keeps the machine code of bitcode modules, and finds
+    /// that of those which have not changed; it decides no byte.
+    pub cache: Option<&'a Utf8Path>,
     /// The linked PIE to write.
     pub output: &'a Utf8Path,
     /// Threads that the linker may use.
     pub jobs: usize,
 }
+
+/// How bitcode is optimised. What decides between size and speed (`opt-level`) stands in the
+/// bitcode itself, function by function.
+const LTO: [&str; 6] = [
+    "--lto-O3",
+    // Functions of up to so many instructions (100 otherwise) are brought into other modules
+    // to be inlined there: more makes kernels larger and slower to boot.
+    "-mllvm",
+    "-import-instr-limit=10",
+    // rustc's own LTO does it too: monomorphic instances often come out the same.
+    "-mllvm",
+    "-enable-merge-functions",
+    // Entries of the cache: unused for a month they go, the oldest first beyond the size.
+    "--thinlto-cache-policy=prune_after=720h:cache_size_bytes=512m",
+];
 
 /// The arguments of `rust-lld` that link a kernel.
 #[must_use]
@@ -61,6 +81,12 @@ pub fn lld_args(inputs: &LinkInputs<'_>) -> Vec<String> {
         "--orphan-handling=error",
     ];
     let mut args: Vec<String> = fixed.map(str::to_owned).to_vec();
+    if inputs.lto {
+        args.extend(LTO.map(str::to_owned));
+        args.push(format!("--thinlto-jobs={}", inputs.jobs.max(1)));
+        let cache = inputs.cache.map(|folder| format!("--thinlto-cache-dir={folder}"));
+        args.extend(cache);
+    }
     let mut two = |a: &str, b: &Utf8Path| args.extend([a.to_owned(), b.to_string()]);
     two("-T", inputs.script);
     two("-o", inputs.output);
@@ -80,10 +106,13 @@ mod tests {
             archive: "libkernel.a".into(),
             syscalls: "syscalls.o".into(),
             script: "x64.ld".into(),
+            lto: false,
+            cache: Some("cache".into()),
             output: "kernel.pie".into(),
             jobs: 0,
         });
         let line = args.join(" ");
+        assert!(!line.contains("lto"), "{line}");
         assert!(line.starts_with("-flavor gnu -m elf_x86_64 "), "{line}");
         assert!(line.contains(" --threads=1 "), "{line}");
         assert!(

@@ -14,7 +14,8 @@
 //!   log/                    a log per run
 //!   cache/                  answers worth keeping (does KVM work here?)
 //!   run/<pid>-<n>/          private links to what a running VM opens
-//!   <arch>-<mode>-<profile>/<image>/   the artifacts of an image
+//!   <arch>-<mode>-<profile>/<image>/   the artifacts of an image; with `@<base>` after its
+//!                           name for one at another base than the arch's
 //! ```
 
 use super::{Arch, Mode, Name};

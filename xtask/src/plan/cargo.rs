@@ -50,10 +50,18 @@ pub fn kernel_call(
         format!("--manifest-path={}", folder.join("Cargo.toml")),
     ];
     let profile = cargo_profile(spec.mode);
-    args.extend(profile_args(profile, &spec.settings));
+    // ThinLTO is the linker's (`link::lld_args`): rustc leaves bitcode in the static library.
+    let thin = spec.settings.lto == "thin";
+    let mut settings = spec.settings.clone();
+    if thin {
+        settings.lto = "off".to_owned();
+    }
+    args.extend(profile_args(profile, &settings));
     args.push(format!("--config=profile.{profile}.trim-paths=\"all\""));
     args.extend(common_args(profile, target_dir));
-    let mut env = common_env(&format!("--remap-path-prefix={crates}/="));
+    let remap = format!("--remap-path-prefix={crates}/=");
+    let flags = [Some(remap.as_str()), thin.then_some("-Clinker-plugin-lto")];
+    let mut env = common_env(&encoded(flags.into_iter().flatten()));
     // The pinned toolchain is a stable one; only the kernel uses unstable features of it.
     env.insert("RUSTC_BOOTSTRAP".to_owned(), "1".to_owned());
     CargoCall { args, env }
@@ -95,11 +103,15 @@ pub fn app_call(
         "-Cforce-frame-pointers=yes".to_owned(),
     ];
     flags.extend(remap.iter().map(|(from, to)| format!("--remap-path-prefix={from}={to}")));
-    // Cargo separates encoded flags by the byte 0x1f.
-    let mut env = common_env(&flags.join("\x1f"));
+    let mut env = common_env(&encoded(flags.iter().map(String::as_str)));
     let linker = format!("CARGO_TARGET_{}_LINKER", target.to_uppercase().replace('-', "_"));
     env.insert(linker, "rust-lld".to_owned());
     CargoCall { args, env }
+}
+
+/// rustc's flags as cargo takes them from the environment: separated by the byte 0x1f.
+fn encoded<'a>(flags: impl Iterator<Item = &'a str>) -> String {
+    flags.collect::<Vec<_>>().join("\x1f")
 }
 
 /// What every compiling call says.

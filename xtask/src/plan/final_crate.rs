@@ -1,6 +1,10 @@
 //! The generated final crate of a kernel: a `staticlib` with panic handler, allocator, the
-//! `loader` with the solved drivers as cargo features, and one `extern crate` per driver
-//! (without it rustc drops the driver and `linkme`'s list stays empty, without a word).
+//! `loader`, and one `extern crate` per solved driver (without it rustc drops the driver and
+//! `linkme`'s list stays empty, without a word).
+//!
+//! The `loader` does not depend on the drivers here, although it has a cargo feature for each
+//! of Osier's own: it names none of them, would only be compiled again whenever one is
+//! touched, and for each set of them anew. The features are for the lints and for editors.
 //!
 //! Every path dependency must lie below the crate's folder, else cargo hashes the absolute
 //! path into every symbol. So the folders of the sources are symbolic links in it, and the
@@ -28,7 +32,6 @@ pub struct FinalCrate {
 #[must_use]
 pub fn final_crate(spec: &KernelSpec, tables: &str) -> FinalCrate {
     let package = format!("kernel-{}", spec.key());
-    let mut features = Vec::new();
     let mut dependencies = String::new();
     let mut externs = String::new();
     let mut links = BTreeMap::new();
@@ -38,9 +41,6 @@ pub fn final_crate(spec: &KernelSpec, tables: &str) -> FinalCrate {
     }
     for driver in &spec.drivers {
         let name = driver.name.as_str();
-        if driver.source.repo == OSIER {
-            features.push(format!("\"{name}\""));
-        }
         let path = place(&driver.source.repo, &driver.source.path);
         if driver.source.repo != OSIER
             && let Some(top) = top(&driver.source.path)
@@ -58,9 +58,8 @@ pub fn final_crate(spec: &KernelSpec, tables: &str) -> FinalCrate {
          [package]\nname = \"{package}\"\nversion = \"0.0.0\"\nedition = \"2024\"\npublish = false\n\n\
          [lib]\ncrate-type = [\"staticlib\"]\npath = \"lib.rs\"\n\n\
          [dependencies]\n\
-         loader = {{ path = \"loader\", default-features = false, features = [{}] }}\n{dependencies}\n\
-         [workspace]\nresolver = \"3\"\n\n{tables}",
-        features.join(", ")
+         loader = {{ path = \"loader\", default-features = false }}\n{dependencies}\n\
+         [workspace]\nresolver = \"3\"\n\n{tables}"
     );
     let library = format!("{LIBRARY}\n{externs}");
     let files = [("Cargo.toml".into(), manifest), ("lib.rs".into(), library)].into();
@@ -105,7 +104,6 @@ mod tests {
     fn drivers_of_repositories_are_linked_by_top_folder() {
         let made = final_crate(&spec(), "[workspace.package]\nedition = \"2024\"\n");
         let manifest = &made.files[Utf8Path::new("Cargo.toml")];
-        assert!(manifest.contains("features = [\"ns16550\"] }"), "{manifest}");
         assert!(manifest.contains("ns16550 = { path = \"drivers/ns16550\" }"), "{manifest}");
         assert!(
             manifest.contains("my-blk = { path = \"repo/mine/drivers/my-blk\" }"),

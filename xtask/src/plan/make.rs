@@ -8,7 +8,7 @@ use super::step::{
     Tool,
 };
 use crate::config::resolved::{
-    ArchConfig, ImageOn, ModeConfig, Origin, SourcePath, Sourced, Workspace,
+    ArchConfig, Compilation, ImageOn, Origin, SourcePath, Sourced, Workspace,
 };
 use crate::error::Refusal;
 use crate::model::{Digest, Layout, Name};
@@ -72,7 +72,7 @@ impl Maker<'_> {
         id
     }
 
-    fn arch(&self, s: &Selection) -> Result<(&ArchConfig, &ModeConfig), Refusal> {
+    fn arch(&self, s: &Selection) -> Result<(&ArchConfig, &Compilation), Refusal> {
         let (arch, mode) = (s.arch.value, s.mode.value);
         let config = self.workspace.arches.get(&arch);
         let missing =
@@ -89,22 +89,22 @@ impl Maker<'_> {
 
     /// One cargo call per arch, mode and repository, with the apps of all selected images.
     fn apps(&mut self, selections: &[Selection]) -> Result<(), Refusal> {
-        let mut calls: BTreeMap<_, (ModeConfig, String, BTreeSet<Name>)> = BTreeMap::new();
+        let mut calls: BTreeMap<_, (Compilation, String, BTreeSet<Name>)> = BTreeMap::new();
         for s in selections {
-            let (config, settings) = self.arch(s)?;
+            let (config, mode) = self.arch(s)?;
             for entry in image::entries(self.image(s)?, self.workspace)?.into_values() {
                 let crate::config::resolved::Content::App(name) = &entry.content else { continue };
                 let app = self.workspace.apps.get(name).ok_or_else(|| {
                     Refusal::new(format!("unknown app `{name}` ({})", entry.origin))
                 })?;
                 let key = (s.arch.value, s.mode.value, app.source.repo.clone());
-                let call = calls.entry(key).or_insert_with(|| {
-                    (settings.clone(), config.app_target.clone(), BTreeSet::new())
-                });
+                let call = calls
+                    .entry(key)
+                    .or_insert_with(|| (mode.clone(), config.app_target.clone(), BTreeSet::new()));
                 call.2.insert(name.clone());
             }
         }
-        for ((arch, mode, repository), (settings, target, apps)) in calls {
+        for ((arch, mode, repository), (compilation, target, apps)) in calls {
             let sources = apps.iter().filter_map(|a| self.workspace.apps.get(a));
             let mut inputs: Vec<Input> =
                 sources.map(|a| Input::Package(a.source.clone())).collect();
@@ -123,11 +123,11 @@ impl Maker<'_> {
                     repository,
                     arch,
                     mode,
-                    settings,
+                    settings: compilation.apps,
                     target,
                     apps: apps.into_iter().collect(),
                 },
-                origins: BTreeMap::new(),
+                origins: below("settings", compilation.app_origins).collect(),
             });
             for app in names {
                 let whole =
@@ -178,7 +178,7 @@ impl Maker<'_> {
     }
 
     fn kernel_spec(&self, s: &Selection, solved: &Solved) -> Result<KernelSpec, Refusal> {
-        let (config, settings) = self.arch(s)?;
+        let (config, compilation) = self.arch(s)?;
         let drivers = solved.keys().map(|name| match self.workspace.drivers.get(name) {
             Some(d) => Ok(DriverCrate { name: name.clone(), source: d.source.clone() }),
             None => Err(Refusal::new(format!("unknown driver `{name}`"))),
@@ -186,27 +186,20 @@ impl Maker<'_> {
         Ok(KernelSpec {
             arch: s.arch.value,
             mode: s.mode.value,
-            settings: settings.clone(),
+            settings: compilation.kernels.clone(),
             target: config.target.clone(),
             drivers: drivers.collect::<Result<_, _>>()?,
         })
     }
 
     /// Where a kernel's settings and drivers are written.
-    fn kernel_origins(&self, s: &Selection) -> BTreeMap<String, Origin> {
-        let file = |source: &SourcePath| Origin::File {
-            repo: source.repo.clone(),
-            path: source.path.clone(),
-            line: 1,
-            column: 1,
-        };
-        let arch = self.workspace.arches.get(&s.arch.value);
-        let settings = arch.map(|a| ("kernel.settings".to_owned(), file(&a.source)));
+    fn kernel_origins(&self, s: &Selection) -> Result<BTreeMap<String, Origin>, Refusal> {
+        let settings = below("kernel.settings", self.arch(s)?.1.kernel_origins.clone());
         let profile = (s.arch.value, s.profile.value.profile.clone());
         let profile = self.workspace.profiles.get(&profile);
         let drivers = profile.into_iter().flat_map(|p| &p.drivers);
         let drivers = drivers.map(|d| (format!("kernel.drivers.{}", d.value), d.origin.clone()));
-        settings.into_iter().chain(drivers).collect()
+        Ok(settings.chain(drivers).collect())
     }
 
     /// Compile → system-call table → link. Gives the linked PIE as an input.
@@ -228,7 +221,7 @@ impl Maker<'_> {
             inputs,
             outputs: vec![archive.clone()],
             action: Action::CompileKernel { kernel: spec.clone() },
-            origins: self.kernel_origins(s),
+            origins: self.kernel_origins(s)?,
         });
         let archive = Input::Output { step: compile, path: archive };
         let table = self.step(
@@ -242,7 +235,7 @@ impl Maker<'_> {
             format!("link {key}"),
             inputs,
             folder.join("kernel.pie"),
-            Action::Link { arch },
+            Action::Link { arch, lto: spec.settings.lto == "thin" },
         ))
     }
 
@@ -337,7 +330,12 @@ impl Maker<'_> {
         solved: &Solved,
     ) -> (Utf8PathBuf, StepId) {
         let profile = s.profile.value.to_string();
-        let folder = layout().image(spec.arch, spec.mode, &profile, &s.image.value);
+        let mut folder = layout().image(spec.arch, spec.mode, &profile, &s.image.value);
+        // Beside the image at the usual base, not in its place.
+        let usual = self.workspace.arches.get(&spec.arch).map(|a| a.kernel_base.value);
+        if usual != Some(s.kernel_base.value) {
+            folder = folder.with_file_name(format!("{}@{:#x}", s.image.value, s.kernel_base.value));
+        }
         let place = |name: &str| folder.join(name);
         let cmdline = self.step(
             format!("cmdline {folder}"),
@@ -424,6 +422,11 @@ impl Maker<'_> {
 
 fn over(digests: &BTreeSet<(StepId, Digest)>) -> Digest {
     Digest::of(&serde_json::to_vec(digests).unwrap_or_default())
+}
+
+/// Origins of the parts of `whole`, by their paths in an action.
+fn below(whole: &str, origins: BTreeMap<String, Origin>) -> impl Iterator<Item = (String, Origin)> {
+    origins.into_iter().map(move |(part, origin)| (format!("{whole}.{part}"), origin))
 }
 
 /// Where the app that images hold lies; the one with symbols is in `folder` itself.

@@ -124,8 +124,9 @@ pub enum Action {
     },
     /// The object file with the system calls that the static library defines.
     SyscallTable { arch: Arch },
-    /// rust-lld links a PIE.
-    Link { arch: Arch },
+    /// rust-lld links a PIE. With `lto` the static library holds LLVM bitcode, which the
+    /// linker optimises and compiles.
+    Link { arch: Arch, lto: bool },
     /// Relocations are applied, and the result is checked.
     Relocate(Relocate),
     /// Symbols and debug information are left out.

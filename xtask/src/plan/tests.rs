@@ -98,12 +98,61 @@ fn the_base_only_moves_what_is_relocated() {
     assert_eq!(usual.selections[0].kernel, moved.selections[0].kernel);
     let (a, b) = (ids(&usual), ids(&moved));
     let changed: Vec<&str> = b.difference(&a).map(|id| id.split(' ').next().unwrap()).collect();
-    assert_eq!(changed, ["relocate", "strip"]);
+    // In a folder of their own: the usual image stays as it is.
+    assert_eq!(changed, ["assemble", "cmdline", "image", "relocate", "strip"]);
+    assert_eq!(usual.selections[0].folder, "x64-release-base/hello");
+    assert_eq!(moved.selections[0].folder, "x64-release-base/hello@0x1000000");
     for step in usual.steps.iter().filter(|s| b.contains(s.id.0.as_str())) {
-        let there = moved.steps.iter().find(|s| s.id == step.id).unwrap();
-        let reads_kernel = step.id.0.starts_with("image") || step.id.0.starts_with("assemble");
-        assert_eq!(there == step, !reads_kernel, "{}", step.id);
+        assert_eq!(moved.steps.iter().find(|s| s.id == step.id), Some(step));
     }
+    // The usual base in another spelling is the usual base.
+    assert_eq!(plan_of("--arch x64 --profile base --kernel-base 200000").hash, usual.hash);
+}
+
+#[test]
+fn settings_know_their_line() {
+    let plan = plan_of("--arch x64 --profile base");
+    let origins = |start: &str| {
+        let step = plan.steps.iter().find(|s| s.id.0.starts_with(start)).unwrap();
+        step.origins.iter().map(|(k, o)| (k.clone(), o.to_string())).collect::<Vec<_>>()
+    };
+    let of = |list: &[(String, String)], key: &str| {
+        list.iter().find(|(k, _)| k == key).map(|(_, o)| o.clone()).unwrap_or_default()
+    };
+    let text = include_str!("../../../kernel-config/arch/x64.toml");
+    let line = |key: &str| 1 + text.lines().position(|l| l.starts_with(key)).unwrap();
+    let kernel = origins("compile");
+    for (setting, key) in [("opt_level", "opt-level"), ("lto", "lto"), ("debug", "debug")] {
+        let told = of(&kernel, &format!("kernel.settings.{setting}"));
+        let place = format!("kernel-config/arch/x64.toml:{}:", line(&format!("{key} =")));
+        assert!(told.contains(&place), "{setting}: {told} is not {place}");
+    }
+    let told = of(&origins("apps"), "settings.codegen_units");
+    let place = format!("kernel-config/arch/x64.toml:{}:", line("codegen-units ="));
+    assert!(told.contains(&place), "{told}");
+}
+
+#[test]
+fn thin_lto_is_the_linkers() {
+    let link = |lto: &str| {
+        let mut w = workspace();
+        for arch in w.arches.values_mut() {
+            arch.modes.values_mut().for_each(|m| m.kernels.lto = lto.to_owned());
+        }
+        let plan = plan_in(&w, "--arch x64 --profile base").unwrap();
+        let link = plan.steps.iter().any(|s| matches!(s.action, Action::Link { lto: true, .. }));
+        let spec = plan.steps.iter().find_map(|s| match &s.action {
+            Action::CompileKernel { kernel } => Some(kernel.clone()),
+            _ => None,
+        });
+        let call = kernel_call(&spec.unwrap(), "/gen".into(), "/target".into(), "/crates".into());
+        let cargos = call.args.into_iter().find(|a| a.contains(".lto=")).unwrap();
+        (link, call.env["CARGO_ENCODED_RUSTFLAGS"].contains("-Clinker-plugin-lto"), cargos)
+    };
+    let config = |kind: &str| format!("--config=profile.release.lto=\"{kind}\"");
+    assert_eq!(link("thin"), (true, true, config("off")));
+    assert_eq!(link("fat"), (false, false, config("fat")));
+    assert_eq!(link("off"), (false, false, config("off")));
 }
 
 #[test]

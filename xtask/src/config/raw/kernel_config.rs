@@ -48,8 +48,11 @@ table! {
     pub struct RawMode, "a mode" {
         /// Optimisation level.
         opt_level: "opt-level", OptLevel, required;
-        /// Link-time optimisation.
+        /// Link-time optimisation of kernels: `thin` is the linker's, which keeps what it
+        /// compiled for the next time, `fat` is rustc's, all at once.
         lto: "lto", Lto, default "\"off\"";
+        /// Link-time optimisation of apps, by rustc, with all of the standard library.
+        app_lto: "app-lto", Lto, default "\"off\"";
         /// Into how many units rustc cuts a crate.
         codegen_units: "codegen-units", Int<1, 1024>, default "16";
         /// Whether `debug_assert!` and overflow checks are compiled in.

@@ -103,7 +103,7 @@ macro_rules! word {
 }
 
 word!(
-    /// Link-time optimisation, as in cargo's `lto`.
+    /// Link-time optimisation, in the words of cargo's `lto`.
     Lto, "a kind of link-time optimisation", ["off", "thin", "fat"]
 );
 word!(

@@ -156,8 +156,8 @@ pub fn resolve_drivers(
     drivers
 }
 
-/// Each of Osier's own drivers is an optional dependency of `loader`, which is how the
-/// kernel gets it; a driver without the line would be missing without a word.
+/// Each of Osier's own drivers is an optional dependency of `loader`: it is how the lints and
+/// the editor see the kernel with it, and a driver without the line would escape them.
 fn check_loader_features(loader: &mut Loader<'_>, defs: &Definitions, root: &Utf8Path) {
     let own = defs.drivers.iter().filter(|(_, d)| d.source.repo == OSIER);
     let manifest = Utf8Path::new("loader/Cargo.toml");

@@ -5,9 +5,10 @@ use crate::config::decode::{Leaf, Val};
 use crate::config::diag::{Diagnostic, FileId};
 use crate::config::loader::Loader;
 use crate::config::raw::kernel_config::{RawMachine, RawMode};
-use crate::config::raw::leaf::RepoPath;
+use crate::config::raw::leaf::{Lto, RepoPath};
 use crate::config::resolved::{
-    ArchConfig, Driver, Machine, ModeConfig, Profile, ProfileStatus, Repository, SourcePath,
+    ArchConfig, Compilation, Driver, Machine, ModeConfig, Profile, ProfileStatus, Repository,
+    SourcePath,
 };
 use crate::config::suggest;
 use crate::model::{Arch, Mode, Name};
@@ -88,7 +89,8 @@ pub fn arches(
             app_target: raw.app_target.value.clone(),
             qemu: raw.qemu.value.clone(),
             default_image: raw.default_image.value.clone(),
-            modes: [(Mode::Release, mode(&raw.mode.release)), (Mode::Debug, mode(&raw.mode.debug))]
+            modes: [(Mode::Release, &raw.mode.release), (Mode::Debug, &raw.mode.debug)]
+                .map(|(name, raw)| (name, compilation(loader, def.file, raw)))
                 .into(),
         };
         arches.insert(arch, config);
@@ -105,13 +107,30 @@ pub fn arches(
     arches
 }
 
-fn mode(raw: &Val<RawMode>) -> ModeConfig {
-    ModeConfig {
+fn compilation(loader: &Loader<'_>, file: FileId, raw: &Val<RawMode>) -> Compilation {
+    let settings = |lto: &Val<Lto>| ModeConfig {
         opt_level: raw.opt_level.0.to_owned(),
-        lto: raw.lto.0.to_owned(),
+        lto: lto.0.to_owned(),
         codegen_units: u32::try_from(raw.codegen_units.0).unwrap_or(1),
         debug_assertions: raw.debug_assertions.value,
         debug: raw.debug.0.to_owned(),
+    };
+    let origins = |lto: &Val<Lto>| {
+        [
+            ("opt_level", &raw.opt_level.span),
+            ("lto", &lto.span),
+            ("codegen_units", &raw.codegen_units.span),
+            ("debug_assertions", &raw.debug_assertions.span),
+            ("debug", &raw.debug.span),
+        ]
+        .map(|(key, span)| (key.to_owned(), loader.origin(file, span)))
+        .into()
+    };
+    Compilation {
+        kernels: settings(&raw.lto),
+        kernel_origins: origins(&raw.lto),
+        apps: settings(&raw.app_lto),
+        app_origins: origins(&raw.app_lto),
     }
 }
 
