@@ -180,7 +180,11 @@ impl Maker<'_> {
     fn kernel_spec(&self, s: &Selection, solved: &Solved) -> Result<KernelSpec, Refusal> {
         let (config, compilation) = self.arch(s)?;
         let drivers = solved.keys().map(|name| match self.workspace.drivers.get(name) {
-            Some(d) => Ok(DriverCrate { name: name.clone(), source: d.source.clone() }),
+            Some(d) => Ok(DriverCrate {
+                name: name.clone(),
+                source: d.source.clone(),
+                feature: d.kernel_calls,
+            }),
             None => Err(Refusal::new(format!("unknown driver `{name}`"))),
         });
         Ok(KernelSpec {

@@ -119,5 +119,8 @@ table! {
         conflicts: "conflicts", List<Name>, default "[]";
         /// The archs that it can be built for; all when the key is absent.
         arch: "arch", List<Arch>, optional;
+        /// Whether the kernel's own code names it, behind the cargo feature of its name: then
+        /// the kernel is compiled with it, and again when it changes.
+        kernel_calls: "kernel-calls", bool, default "false";
     }
 }
