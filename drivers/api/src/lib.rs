@@ -35,7 +35,7 @@ mod services;
 pub mod sync;
 pub mod vfs;
 
-pub use bus::{BusAddress, PciAddress};
+pub use bus::{Binding, BusAddress, BusDriver, PciAddress};
 pub use console::{Console, ConsoleInput};
 pub use error::{Error, Result};
 pub use io::{Mmio, Pio};
