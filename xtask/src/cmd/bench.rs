@@ -103,6 +103,8 @@ impl Boot {
                 accel: Accel::Tcg,
                 cmdline: None,
                 net: &Net::None,
+                disks: &[],
+                peer: false,
                 gdb: None,
                 load_offset: 0,
                 qmp: false,

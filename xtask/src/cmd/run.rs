@@ -47,8 +47,8 @@ pub struct RunQemu {
     /// Replaces the program and its arguments; after a `+`, adds words
     #[arg(long, value_name = "WORDS", allow_hyphen_values = true)]
     pub cmdline: Option<String>,
-    /// The VM's network
-    #[arg(long, value_name = "user|none", default_value = "none")]
+    /// The VM's network; with socket, one frame a datagram from and to Unix sockets
+    #[arg(long, value_name = "user|socket:CARD,PEER|none", default_value = "none")]
     pub net: String,
     /// Forwards a TCP port of this machine to one of the guest (several with commas)
     #[arg(long, value_name = "HOST:GUEST", value_delimiter = ',')]
@@ -108,6 +108,8 @@ impl RunQemu {
                 accel,
                 cmdline: self.cmdline.as_deref(),
                 net: &net,
+                disks: &[],
+                peer: false,
                 gdb: self.gdb,
                 load_offset: 0,
                 qmp: false,
@@ -196,10 +198,21 @@ fn one(selections: Vec<Selection>) -> Result<Selection, Refusal> {
 
 fn network(net: &str, forward: &[String]) -> Result<Net, Refusal> {
     match net {
-        "none" if !forward.is_empty() => {
-            Err(Refusal::new("--forward needs a network").help("add --net user"))
+        net if !forward.is_empty() && (net == "none" || net.starts_with("socket")) => {
+            Err(Refusal::new("--forward needs QEMU's own network").help("add --net user"))
         }
         "none" => Ok(Net::None),
+        net if net == "socket" || net.starts_with("socket:") => {
+            let paths = net.strip_prefix("socket:").and_then(|p| p.split_once(','));
+            let paths = paths.filter(|(guest, peer)| !guest.is_empty() && !peer.is_empty());
+            let (guest, peer) = paths.ok_or_else(|| {
+                Refusal::new("--net socket lacks the paths of its two sockets").help(
+                    "for example --net socket:/tmp/card,/tmp/peer: the card receives at the first \
+                     and sends to the second; a second VM has them the other way round",
+                )
+            })?;
+            Ok(Net::Socket { guest: guest.into(), peer: peer.into() })
+        }
         "user" => {
             let pair = |text: &String| {
                 let (host, guest) = text.split_once(':')?;
@@ -217,7 +230,7 @@ fn network(net: &str, forward: &[String]) -> Result<Net, Refusal> {
             Ok(Net::User { forward })
         }
         other => Err(Refusal::new(format!("unknown network `{other}`"))
-            .help("the networks are user and none")),
+            .help("the networks are user, socket and none")),
     }
 }
 
@@ -252,8 +265,15 @@ mod tests {
             network("user", &forward),
             Ok(Net::User { forward: vec![(8080, 80), (2222, 22)] })
         );
+        let socket = Net::Socket { guest: "/a".into(), peer: "b/c".into() };
+        assert_eq!(network("socket:/a,b/c", &[]), Ok(socket));
+        for bad in ["socket", "socket:", "socket:/a", "socket:,b"] {
+            let e = network(bad, &[]).unwrap_err();
+            assert!(e.message.contains("lacks the paths") && !e.help.is_empty(), "{bad}: {e}");
+        }
         for (net, forward, says) in [
-            ("none", "1:2", "--forward needs a network"),
+            ("none", "1:2", "--forward needs QEMU's own network"),
+            ("socket:a,b", "1:2", "--forward needs QEMU's own network"),
             ("user", "80", "--forward 80 is not"),
             ("user", "1:99999", "--forward 1:99999 is not"),
             ("bridge", "1:2", "unknown network `bridge`"),

@@ -4,7 +4,7 @@
 //! TOML, and nothing downstream asks whether a key was given. A value that a message may
 //! have to name carries its [`Origin`].
 
-use crate::model::{Arch, Mode, Name};
+use crate::model::{Arch, Mode, Name, Pattern};
 use camino::Utf8PathBuf;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -237,6 +237,14 @@ pub struct Machine {
     pub devices: Vec<String>,
 }
 
+impl Machine {
+    /// The models of its devices of one kind, in order.
+    pub fn devices_of<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = &'a str> {
+        let pairs = self.devices.iter().filter_map(|d| d.split_once(':'));
+        pairs.filter(move |(k, _)| *k == kind).map(|(_, model)| model)
+    }
+}
+
 /// An amount of memory in bytes; written `6M`, `64M`, `1G`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(transparent)]
@@ -399,6 +407,37 @@ pub struct Scenario {
     /// How the VM must end: `exit 0`, `panic`, `signal 11`, `oom`, …
     pub exit: String,
     pub steps: Vec<ScenarioStep>,
+    pub disks: Vec<Disk>,
+    pub after: Vec<DiskCheck>,
+}
+
+/// A disk of a scenario.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Disk {
+    pub name: Name,
+    /// In bytes, a multiple of 512.
+    pub size: MemorySize,
+    /// What is on it at first.
+    pub pattern: Pattern,
+}
+
+/// What must be on a disk when the VM has ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct DiskCheck {
+    pub disk: Name,
+    /// The part, in bytes, within the disk.
+    pub offset: u64,
+    pub length: u64,
+    pub content: DiskContent,
+}
+
+/// What a part of a disk holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DiskContent {
+    Pattern(Pattern),
+    /// As lower-case hexadecimal digits.
+    Sha256(String),
 }
 
 /// One step of a scenario.

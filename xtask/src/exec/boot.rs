@@ -1,13 +1,14 @@
 //! From artifacts to a running machine: shared by `run-qemu`, `test` and `bench`.
 
-use super::kvm;
+use super::peer::Wire;
 use super::qemu::{RunDir, Vm};
+use super::{disk, kvm};
 use crate::cmd::build::BuiltImage;
-use crate::config::resolved::{Machine, MemorySize, Workspace};
+use crate::config::resolved::{Disk, Machine, MemorySize, Workspace};
 use crate::context::Context;
 use crate::error::Refusal;
 use crate::model::Arch;
-use crate::run::args::{Accel, Net, VmSpec, arguments, channel_words};
+use crate::run::args::{Accel, DiskFile, Net, VmSpec, arguments, channel_words};
 use crate::run::{cmdline, image, memory};
 use crate::symbols::{Annotator, Source};
 use anyhow::Context as _;
@@ -45,6 +46,10 @@ pub struct Options<'a> {
     /// As `run::cmdline::compose` takes it.
     pub cmdline: Option<&'a str>,
     pub net: &'a Net,
+    /// Disks, made anew.
+    pub disks: &'a [Disk],
+    /// The card's other end is a peer in this process; `net` does not count.
+    pub peer: bool,
     pub gdb: Option<u16>,
     /// Load the image this many bytes higher than it was planned for.
     pub load_offset: u64,
@@ -59,6 +64,10 @@ pub struct Prepared {
     pub args: Vec<String>,
     pub end_file: Utf8PathBuf,
     pub qmp: Option<Utf8PathBuf>,
+    /// The files of the disks, in their order.
+    pub disks: Vec<DiskFile>,
+    /// The peer's side of the card.
+    pub wire: Option<Wire>,
     dir: RunDir,
 }
 
@@ -79,7 +88,15 @@ impl Prepared {
         for arg in &mut args {
             *arg = arg.replace(self.end_file.as_str(), end_file.as_str());
         }
-        Ok(Self { program: self.program.clone(), args, end_file, qmp: None, dir })
+        Ok(Self {
+            program: self.program.clone(),
+            args,
+            end_file,
+            qmp: None,
+            disks: Vec::new(),
+            wire: None,
+            dir,
+        })
     }
 
     /// Starts QEMU. See [`Vm::start`] for what the calling thread has to do.
@@ -154,6 +171,15 @@ impl Bootable {
         };
         let (end_file, qmp) = (dir.path().join("end"), dir.path().join("qmp"));
         let qmp = options.qmp.then_some(qmp);
+        let disks = options.disks.iter().map(|disk| {
+            let path = dir.path().join(format!("disk-{}", disk.name));
+            disk::create(&path, disk)?;
+            Ok(DiskFile { serial: disk.name.to_string(), path })
+        });
+        let disks: Vec<DiskFile> = disks.collect::<anyhow::Result<_>>()?;
+        let (guest, peer) = (dir.path().join("card"), dir.path().join("peer"));
+        let wire = options.peer.then(|| Wire::new(&peer, &guest)).transpose()?;
+        let to_peer = Net::Socket { guest, peer };
         let args = arguments(&VmSpec {
             arch: self.arch,
             machine_type: &options.machine.machine_type,
@@ -166,12 +192,13 @@ impl Bootable {
             cmdline: &cmdline,
             end_file: &end_file,
             qmp: qmp.as_deref(),
-            net: options.net,
+            disks: &disks,
+            net: if options.peer { &to_peer } else { options.net },
             gdb: options.gdb,
             reboots: options.reboots,
             extra: options.extra,
         })?;
-        Ok(Prepared { program: self.qemu.clone(), args, end_file, qmp, dir })
+        Ok(Prepared { program: self.qemu.clone(), args, end_file, qmp, disks, wire, dir })
     }
 
     /// QEMU's command line for a person to copy: it names the artifacts themselves instead

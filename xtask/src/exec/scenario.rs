@@ -1,13 +1,17 @@
 //! One case of a scenario: booted, talked to, ended, judged.
 
 use super::boot::{Bootable, Options};
+use super::disk;
+use super::peer::{Peer, Wire};
 use super::qemu::{Event, Vm};
 use super::qmp::Qmp;
+use crate::config::resolved::DiskCheck;
 use crate::context::Context;
-use crate::run::args::{Accel, Net};
+use crate::run::args::{Accel, DiskFile, Net};
 use crate::run::outcome::Outcome;
 use crate::scenario::{Action, Case, Script};
 use crate::symbols::{Annotator, LineTail};
+use anyhow::Context as _;
 use camino::Utf8Path;
 use std::time::{Duration, Instant};
 
@@ -29,7 +33,7 @@ pub struct Verdict {
 /// When it cannot be started at all; what goes wrong later is a failed [`Verdict`].
 pub fn run(cx: &Context, case: &Case, image: &Bootable) -> anyhow::Result<Verdict> {
     let script = Script::new(&case.scenario.steps)?;
-    let prepared = image.prepare(
+    let mut prepared = image.prepare(
         cx,
         &Options {
             machine: case.machine,
@@ -39,6 +43,8 @@ pub fn run(cx: &Context, case: &Case, image: &Bootable) -> anyhow::Result<Verdic
             accel: Accel::Tcg,
             cmdline: case.scenario.cmdline.as_deref(),
             net: &Net::None,
+            disks: &case.scenario.disks,
+            peer: script.has_peers(),
             gdb: None,
             load_offset: case.scenario.load_offset.unwrap_or(0),
             qmp: script.needs_qmp(),
@@ -54,6 +60,8 @@ pub fn run(cx: &Context, case: &Case, image: &Bootable) -> anyhow::Result<Verdic
         limit,
         script,
         qmp: None,
+        wire: prepared.wire.take(),
+        peer: None,
         annotator: image.annotator(),
         tail: LineTail::default(),
         console: Vec::new(),
@@ -61,7 +69,7 @@ pub fn run(cx: &Context, case: &Case, image: &Bootable) -> anyhow::Result<Verdic
         vm,
     };
     let stopped = run.until_it_ends(prepared.qmp.as_deref());
-    let Run { vm, console, first, script, .. } = run;
+    let Run { vm, console, first, script, peer, .. } = run;
     let (why, broken) = match stopped {
         Ok(why) => (why, None),
         Err(broken) => (Some(Outcome::Timeout(limit)), Some(broken)),
@@ -69,6 +77,12 @@ pub fn run(cx: &Context, case: &Case, image: &Bootable) -> anyhow::Result<Verdic
     let outcome = vm.finish(why)?;
     let log = String::from_utf8_lossy(&console).replace("\r\n", "\n");
     let failure = broken.or_else(|| judge(&outcome, &case.scenario.exit, &script));
+    // A peer is ended in any case.
+    let peer = peer.and_then(Peer::finish);
+    let failure = match failure.or(peer) {
+        None => after(&case.scenario.after, &prepared.disks)?,
+        failure => failure,
+    };
     Ok(Verdict { failure, boot: first.map(|f| f.saturating_duration_since(started)), log })
 }
 
@@ -84,10 +98,27 @@ fn judge(outcome: &Outcome, wanted: &str, script: &Script) -> Option<String> {
     }
 }
 
+/// What is on a disk and should not be.
+///
+/// # Errors
+/// When a disk cannot be read.
+fn after(checks: &[DiskCheck], disks: &[DiskFile]) -> anyhow::Result<Option<String>> {
+    for check in checks {
+        let file = disks.iter().find(|d| d.serial == check.disk.as_str());
+        let file = file.with_context(|| format!("there is no disk {}", check.disk))?;
+        if let Some(failure) = disk::check(&file.path, check)? {
+            return Ok(Some(failure));
+        }
+    }
+    Ok(None)
+}
+
 struct Run {
     vm: Vm,
     script: Script,
     qmp: Option<Qmp>,
+    wire: Option<Wire>,
+    peer: Option<Peer>,
     annotator: Annotator,
     tail: LineTail,
     /// What the guest printed, addresses symbolised: what the steps see.
@@ -142,7 +173,13 @@ impl Run {
                     let reset = self.qmp()?.guest_reset(deadline);
                     reset.map_err(|e| format!("the guest did not reset: {e}"))?;
                 }
-                Action::Peer(name) => return Err(format!("there is no peer named `{name}`")),
+                Action::Peer(name) => match (name.as_str(), self.wire.take()) {
+                    ("frames", Some(wire)) => self.peer = Some(wire.frames()),
+                    ("frames", None) => {
+                        return Err("the card's other end is taken: one peer a scenario".to_owned());
+                    }
+                    (name, _) => return Err(format!("there is no peer named `{name}`")),
+                },
             }
         }
     }

@@ -4,8 +4,10 @@ mod arch;
 mod digest;
 mod layout;
 mod name;
+mod pattern;
 
 pub use arch::Arch;
 pub use digest::Digest;
 pub use layout::Layout;
 pub use name::{Mode, Name};
+pub use pattern::Pattern;

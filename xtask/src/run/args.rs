@@ -3,7 +3,7 @@
 use crate::config::resolved::MemorySize;
 use crate::error::Refusal;
 use crate::model::Arch;
-use camino::Utf8Path;
+use camino::{Utf8Path, Utf8PathBuf};
 use end_record::{
     CHANNEL_DEBUGCON, CHANNEL_KEY, CHANNEL_SEMIHOSTING, DEBUG_EXIT_PORT, DEBUGCON_PORT,
     POWEROFF_DEBUG_EXIT, POWEROFF_KEY,
@@ -37,6 +37,17 @@ pub enum Net {
     None,
     /// QEMU's user-mode network; `(host port, guest port)` are forwarded over TCP.
     User { forward: Vec<(u16, u16)> },
+    /// A Unix datagram socket on each side, one Ethernet frame a datagram: QEMU receives on
+    /// the first path and sends to the second.
+    Socket { guest: Utf8PathBuf, peer: Utf8PathBuf },
+}
+
+/// A disk: a raw file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DiskFile {
+    /// The guest sees it as the disk's serial number.
+    pub serial: String,
+    pub path: Utf8PathBuf,
 }
 
 /// One virtual machine, every option decided.
@@ -49,8 +60,11 @@ pub struct VmSpec<'a> {
     pub cpu: &'a str,
     pub memory: MemorySize,
     pub cpus: u32,
-    /// Abstract devices, `kind:model`.
+    /// Abstract devices, `kind:model`. What disks and the network sit on is there only
+    /// with them.
     pub devices: &'a [String],
+    /// The nth sits on the nth `disk:` device; all further ones on the last.
+    pub disks: &'a [DiskFile],
     pub accel: Accel,
     /// What `-kernel` loads.
     pub kernel: &'a Utf8Path,
@@ -109,16 +123,36 @@ pub fn arguments(spec: &VmSpec) -> Result<Vec<String>, Refusal> {
         }
     }
     args.opt("-kernel", spec.kernel.as_str()).opt("-append", spec.cmdline);
-    for device in spec.devices {
-        args.opt("-device", device_model(spec.machine_type, device)?);
+    let mut devices = Vec::new();
+    for device in spec.devices.iter().filter(|d| !d.starts_with("disk:") && !d.starts_with("net:"))
+    {
+        devices.push(device_model(spec.machine_type, device)?);
     }
-    if let Net::User { forward } = spec.net {
-        let mut net = "user,id=net0".to_owned();
-        for (host, guest) in forward {
-            net.push_str(&format!(",hostfwd=tcp:127.0.0.1:{host}-:{guest}"));
-        }
-        let card = device_model(spec.machine_type, "net:virtio-net")?;
-        args.opt("-netdev", net).opt("-device", format!("{card},netdev=net0"));
+    for (n, disk) in spec.disks.iter().enumerate() {
+        let file = escaped(disk.path.as_str());
+        // The file is this run's own, so nothing else holds it.
+        args.opt("-blockdev", format!("driver=file,node-name=file{n},filename={file}"));
+        args.opt("-blockdev", format!("driver=raw,node-name=disk{n},file=file{n}"));
+        let slots: Vec<&String> = spec.devices.iter().filter(|d| d.starts_with("disk:")).collect();
+        let slot = slots.get(n).or(slots.last()).ok_or_else(|| {
+            Refusal::new("the machine has no device for disks")
+                .help("add \"disk:virtio-blk\" to its `devices`, or choose another machine")
+        })?;
+        let model = device_model(spec.machine_type, slot)?;
+        devices.push(format!("{model},drive=disk{n},serial={}", escaped(&disk.serial)));
+    }
+    if let Some(netdev) = netdev(spec.net) {
+        args.opt("-netdev", netdev);
+        let card = spec.devices.iter().find(|d| d.starts_with("net:"));
+        let card = card.map_or("net:virtio-net", String::as_str);
+        devices.push(format!("{},netdev=net0", device_model(spec.machine_type, card)?));
+    }
+    if devices.iter().any(|d| is_mmio(d)) {
+        // QEMU's default is the interface from before virtio 1.0, which drivers need not know.
+        args.opt("-global", "virtio-mmio.force-legacy=false");
+    }
+    for device in devices {
+        args.opt("-device", device);
     }
     if let Some(socket) = spec.qmp {
         let socket = escaped(socket.as_str());
@@ -176,20 +210,47 @@ fn memory(MemorySize(bytes): MemorySize) -> String {
     }
 }
 
-/// The abstract devices and the names of QEMU's, without the transport's suffix.
-const DEVICES: [(&str, &str); 2] =
-    [("rng:virtio-rng", "virtio-rng"), ("net:virtio-net", "virtio-net")];
+fn netdev(net: &Net) -> Option<String> {
+    match net {
+        Net::None => None,
+        Net::User { forward } => {
+            let mut net = "user,id=net0".to_owned();
+            for (host, guest) in forward {
+                net.push_str(&format!(",hostfwd=tcp:127.0.0.1:{host}-:{guest}"));
+            }
+            Some(net)
+        }
+        Net::Socket { guest, peer } => Some(format!(
+            "dgram,id=net0,local.type=unix,local.path={},remote.type=unix,remote.path={}",
+            escaped(guest.as_str()),
+            escaped(peer.as_str())
+        )),
+    }
+}
+
+/// The abstract devices, `kind:model`, which QEMU knows by the model's name and a bus.
+const DEVICES: [&str; 3] = ["disk:virtio-blk", "net:virtio-net", "rng:virtio-rng"];
 
 /// QEMU's name of an abstract device on a machine: virtio sits on MMIO where there is no
-/// PCI, which among QEMU's machines is `microvm`.
+/// PCI, which among QEMU's machines is `microvm`. A model that ends in `-pci` or `-mmio` sits
+/// there on any machine.
 fn device_model(machine_type: &str, device: &str) -> Result<String, Refusal> {
-    let (_, model) = DEVICES.iter().find(|(name, _)| *name == device).ok_or_else(|| {
-        let known: Vec<&str> = DEVICES.iter().map(|(name, _)| *name).collect();
-        Refusal::new(format!("no QEMU device is known for `{device}`"))
-            .help(format!("the devices are: {}", known.join(", ")))
-    })?;
-    let mmio = machine_type.split(',').next() == Some("microvm");
-    Ok(format!("{model}-{}", if mmio { "device" } else { "pci" }))
+    let usual = if machine_type.split(',').next() == Some("microvm") { MMIO } else { "pci" };
+    let on_mmio = device.strip_suffix("-mmio").map(|base| (base, MMIO));
+    let on_pci = || device.strip_suffix("-pci").map(|base| (base, "pci"));
+    let (base, bus) = on_mmio.or_else(on_pci).unwrap_or((device, usual));
+    match base.split_once(':') {
+        Some((_, model)) if DEVICES.contains(&base) => Ok(format!("{model}-{bus}")),
+        _ => Err(Refusal::new(format!("no QEMU device is known for `{device}`"))
+            .help(format!("the devices are {}; each also with -pci or -mmio", DEVICES.join(", ")))),
+    }
+}
+
+/// QEMU's suffix of a virtio device on MMIO.
+const MMIO: &str = "device";
+
+fn is_mmio(device: &str) -> bool {
+    device.split(',').next().is_some_and(|model| model.ends_with("-device"))
 }
 
 #[cfg(test)]
@@ -204,6 +265,7 @@ mod tests {
             memory: MemorySize(128 << 20),
             cpus: 1,
             devices: &[],
+            disks: &[],
             accel: Accel::Tcg,
             kernel: Utf8Path::new("/b/loader.img"),
             cmdline: "osier.exit=debugcon /bin/hello \"a b\"",
@@ -256,8 +318,8 @@ mod tests {
             "-accel kvm",
             "-m 6144k",
             "-smp 3",
-            "-device virtio-rng-pci",
-            "-netdev user,id=net0,hostfwd=tcp:127.0.0.1:8080-:80 -device virtio-net-pci,netdev=net0",
+            "-netdev user,id=net0,hostfwd=tcp:127.0.0.1:8080-:80 -device virtio-rng-pci \
+             -device virtio-net-pci,netdev=net0",
             "-gdb tcp:127.0.0.1:1234 -S",
             "-chardev socket,id=qmp,path=/r/qmp,server=on,wait=off -mon chardev=qmp,mode=control",
         ] {
@@ -274,9 +336,45 @@ mod tests {
             "virtio-rng-device"
         );
         assert_eq!(device_model("virt", "rng:virtio-rng").unwrap(), "virtio-rng-pci");
+        assert_eq!(device_model("virt", "net:virtio-net-mmio").unwrap(), "virtio-net-device");
+        assert_eq!(
+            device_model("microvm,pcie=on", "disk:virtio-blk-pci").unwrap(),
+            "virtio-blk-pci"
+        );
         let refused = device_model("q35", "disk:floppy").unwrap_err();
         assert!(refused.message.contains("`disk:floppy`"), "{}", refused.message);
         assert!(refused.help[0].contains("rng:virtio-rng"), "{:?}", refused.help);
+    }
+
+    #[test]
+    fn disks_and_the_card_sit_on_the_machines_devices() {
+        let devices =
+            ["disk:virtio-blk", "net:virtio-net", "disk:virtio-blk-pci", "rng:virtio-rng"]
+                .map(str::to_owned);
+        let machine = VmSpec { devices: &devices, ..spec(Arch::X64, "microvm,pcie=on") };
+        let bare = line(&machine);
+        assert!(!bare.contains("-blk") && !bare.contains("-net"), "{bare}");
+        let disk = |serial: &str| DiskFile {
+            serial: serial.to_owned(),
+            path: format!("/r/a,b/{serial}").into(),
+        };
+        let disks = ["a", "b", "c"].map(disk);
+        let net = Net::Socket { guest: "/r/g".into(), peer: "/r/p".into() };
+        let full = line(&VmSpec { disks: &disks, net: &net, ..machine });
+        for part in [
+            "-blockdev driver=file,node-name=file0,filename=/r/a,,b/a -blockdev \
+             driver=raw,node-name=disk0,file=file0 ",
+            "-netdev dgram,id=net0,local.type=unix,local.path=/r/g,remote.type=unix,remote.path=/r/p \
+             -global virtio-mmio.force-legacy=false -device virtio-rng-device \
+             -device virtio-blk-device,drive=disk0,serial=a \
+             -device virtio-blk-pci,drive=disk1,serial=b \
+             -device virtio-blk-pci,drive=disk2,serial=c \
+             -device virtio-net-device,netdev=net0",
+        ] {
+            assert!(full.contains(part), "{part} in {full}");
+        }
+        let refused = arguments(&VmSpec { disks: &disks, ..spec(Arch::X64, "q35") }).unwrap_err();
+        assert!(refused.message.contains("no device for disks"), "{}", refused.message);
     }
 
     #[test]

@@ -141,6 +141,12 @@ impl Script {
         self.steps.iter().any(|s| matches!(s, Step::Do(Action::Reboot)))
     }
 
+    /// Whether a step starts a peer.
+    #[must_use]
+    pub fn has_peers(&self) -> bool {
+        self.steps.iter().any(|s| matches!(s, Step::Do(Action::Peer(_))))
+    }
+
     /// Whether a step speaks QMP.
     #[must_use]
     pub fn needs_qmp(&self) -> bool {
@@ -215,5 +221,7 @@ mod tests {
         assert_eq!(e.step, 2);
         assert!(!script(&[expect("a")]).needs_qmp());
         assert!(script(&[ScenarioStep::Reboot]).reboots());
+        let peer = ScenarioStep::Peer("frames".to_owned());
+        assert!(script(&[expect("a"), peer]).has_peers() && !script(&[expect("a")]).has_peers());
     }
 }

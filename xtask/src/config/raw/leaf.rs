@@ -2,7 +2,7 @@
 
 use crate::config::decode::{Leaf, Problem};
 use crate::config::resolved::{MemorySize, ProfileStatus};
-use crate::model::{Arch, Mode, Name};
+use crate::model::{Arch, Mode, Name, Pattern};
 use camino::Utf8PathBuf;
 
 /// Any text.
@@ -72,6 +72,13 @@ impl Leaf for Arch {
 }
 
 choice!(Mode, "a mode", "release" => Mode::Release, "debug" => Mode::Debug);
+choice!(
+    Pattern,
+    "a disk's pattern",
+    "zero" => Pattern::Zero,
+    "offset" => Pattern::Offset,
+    "inverse" => Pattern::Inverse,
+);
 choice!(
     ProfileStatus,
     "a profile's status",
@@ -387,6 +394,28 @@ impl Leaf for Device {
 
     fn placeholder() -> Self {
         Self(String::new())
+    }
+}
+
+/// A SHA-256 as lower-case hexadecimal digits.
+#[derive(Clone, Debug)]
+pub struct Sha256(pub String);
+
+impl Leaf for Sha256 {
+    const WHAT: &'static str = "a SHA-256";
+    const PATTERN: Option<&'static str> = Some("^[0-9a-f]{64}$");
+
+    fn parse(text: &str) -> Result<Self, Problem> {
+        let digit = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
+        if text.len() == 64 && text.bytes().all(digit) {
+            return Ok(Self(text.to_owned()));
+        }
+        Err(Problem::new(format!("`{text}` is no SHA-256"))
+            .help("write 64 hexadecimal digits, as sha256sum prints them"))
+    }
+
+    fn placeholder() -> Self {
+        Self("0".repeat(64))
     }
 }
 

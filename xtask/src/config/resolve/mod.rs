@@ -3,6 +3,7 @@
 //! load with mistakes is never handed out.
 
 mod crates;
+mod disks;
 mod kernel_config;
 mod manifest;
 mod scenario;

@@ -1,14 +1,15 @@
 //! Scenarios.
 
-use super::{Definitions, names, select};
+use super::{Definitions, disks, names, select};
 use crate::config::decode::Val;
-use crate::config::diag::{Diagnostic, FileId, Place};
+use crate::config::diag::{Diagnostic, FileId, Place, Span};
 use crate::config::loader::Loader;
 use crate::config::raw::PerArch;
 use crate::config::raw::scenario::{RawScenario, RawStep};
 use crate::config::resolved::{Image, Machine, Profile, Scenario, ScenarioStep};
 use crate::config::selector::ProfileSelector;
 use crate::model::{Arch, Name};
+use crate::scenario::PEERS;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// An image can be loaded at any multiple of 2 MiB from where it was planned (design §5).
@@ -43,8 +44,11 @@ pub fn scenarios(
             timeout_s: u32::try_from(raw.timeout_s.0).unwrap_or(u32::MAX),
             exit: raw.exit.0.clone(),
             steps: raw.step.iter().filter_map(|s| one.step(s)).collect(),
+            disks: disks::disks(one.loader, one.file, raw),
+            after: disks::checks(one.loader, one.file, raw),
             arch,
         };
+        one.needs_of_machines(raw, &scenario);
         if let Some(offset) = raw.load_offset.as_ref().filter(|o| !o.bad && o.0 % LOAD_ALIGN != 0) {
             let message = format!("{} is no multiple of 2 MiB", offset.value);
             loader.report(def.file, offset, message);
@@ -164,6 +168,31 @@ impl One<'_, '_> {
         by_arch
     }
 
+    /// Every machine must have what disks and peers are attached to.
+    fn needs_of_machines(&mut self, raw: &RawScenario, scenario: &Scenario) {
+        let place =
+            |span: &Option<Span>| Place { file: self.file, span: span.clone().unwrap_or(0..0) };
+        let first_peer = raw.step.iter().find_map(|s| s.peer.as_ref());
+        let wanted = [
+            ("disk", raw.disk.first().map(|d| place(&d.span)), "disk:virtio-blk"),
+            ("net", first_peer.map(|p| place(&p.span)), "net:virtio-net"),
+        ];
+        let machines: BTreeSet<&Name> = scenario.machines.values().flatten().collect();
+        for (kind, place, device) in wanted {
+            let Some(place) = place else { continue };
+            for machine in machines.iter().filter_map(|m| self.machines.get(*m)) {
+                if machine.devices_of(kind).next().is_none() {
+                    let message =
+                        format!("the machine `{}` has no `{kind}:` device for it", machine.name);
+                    let help = format!(
+                        "add \"{device}\" to the machine's `devices`, or name other machines"
+                    );
+                    self.loader.out.push(Diagnostic::at(place.clone(), message).help(help));
+                }
+            }
+        }
+    }
+
     fn per_arch<T: Clone, U>(
         &self,
         value: Option<&Val<PerArch<T>>>,
@@ -179,6 +208,9 @@ impl One<'_, '_> {
         let text = |v: &Option<Val<String>>| v.as_ref().map(|v| v.value.clone());
         let reboot = raw.reboot.as_ref().filter(|r| r.bad || r.value).map(|_| ScenarioStep::Reboot);
         let peer = raw.peer.as_ref().map(|p| p.value.to_string());
+        if let Some(peer) = raw.peer.as_ref().filter(|p| !p.bad && !PEERS.contains(&p.as_str())) {
+            self.loader.unknown(self.file, peer, "peer", PEERS.iter().copied());
+        }
         let steps = [
             text(&raw.expect).map(ScenarioStep::Expect),
             text(&raw.send).map(ScenarioStep::Send),

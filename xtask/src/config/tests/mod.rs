@@ -31,7 +31,10 @@ const GOOD: &[(&str, &str)] = &[
     ("/osier/kernel-config/profiles/x64/base.toml", PROFILE_X64),
     ("/osier/kernel-config/profiles/x64/all.toml", PROFILE_X64),
     ("/osier/kernel-config/profiles/aarch64/all.toml", PROFILE_AARCH64),
-    ("/osier/kernel-config/machines/q35.toml", "format = 1\narch = \"x64\"\ntype = \"q35\"\n"),
+    (
+        "/osier/kernel-config/machines/q35.toml",
+        "format = 1\narch = \"x64\"\ntype = \"q35\"\ndevices = [\"disk:virtio-blk\"]\n",
+    ),
     (
         "/osier/kernel-config/machines/virt.toml",
         "format = 1\narch = \"aarch64\"\ntype = \"virt\"\n",
