@@ -8,6 +8,7 @@
 mod files;
 mod memory;
 mod signals;
+mod system;
 mod threads;
 
 use std::process::ExitCode;
@@ -38,11 +39,15 @@ pub(crate) fn failed<E: std::fmt::Display>(what: &str) -> impl Fn(E) -> String +
     move |e| format!("{what}: {e}")
 }
 
+fn all() -> Vec<Test> {
+    [files::TESTS, memory::TESTS, threads::TESTS, signals::TESTS, system::TESTS].concat()
+}
+
 fn main() -> ExitCode {
     let filter = std::env::args().nth(1).unwrap_or_default();
     let mut failures = 0;
     let mut run = 0;
-    for (name, test) in [files::TESTS, memory::TESTS, threads::TESTS, signals::TESTS].concat() {
+    for (name, test) in all() {
         if !name.contains(&filter) {
             continue;
         }

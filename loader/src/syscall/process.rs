@@ -50,11 +50,12 @@ fn write_uname(to: usize) -> Outcome {
     const FIELD: usize = 65;
     let mut raw = [0; 6 * FIELD];
     let fields: [&[u8]; 6] = [
-        b"Osier",
+        // Programs and their libraries ask for this name before they do anything of Linux's.
+        b"Linux",
         b"osier",
         // Programs compare this with the Linux they need: the ABI that is spoken, then ours.
         concat!("6.1.0-osier-", env!("CARGO_PKG_VERSION")).as_bytes(),
-        b"#1",
+        concat!("Osier ", env!("CARGO_PKG_VERSION")).as_bytes(),
         arch::NAME.as_bytes(),
         b"(none)",
     ];
