@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)] // helpers of tests fail like tests
 
 use std::fs;
+use std::io::{Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -69,14 +70,21 @@ impl Machine {
             .arg("doctor")
             .args(args)
             .env_clear()
-            .env("PATH", self.path("bin"))
-            .env("HOME", self.path("home"))
-            .env("CARGO", self.path("toolchains/1.95.0-test/bin/cargo"))
-            .env("OSIER_ROOT", Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap())
-            .env("OSIER_BUILD_DIR", self.path("build"))
+            .envs(self.env())
             .stdin(Stdio::null())
             .output()
             .unwrap()
+    }
+
+    /// All of a command's environment.
+    fn env(&self) -> [(&'static str, PathBuf); 5] {
+        [
+            ("PATH", self.path("bin")),
+            ("HOME", self.path("home")),
+            ("CARGO", self.path("toolchains/1.95.0-test/bin/cargo")),
+            ("OSIER_ROOT", Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()),
+            ("OSIER_BUILD_DIR", self.path("build")),
+        ]
     }
 
     fn calls(&self) -> String {
@@ -129,4 +137,77 @@ fn doctor_fixes_what_rustup_and_the_package_manager_can() {
     let install = "apt-get install --yes --no-install-recommends \
                    qemu-system-x86 qemu-system-arm gdb-multiarch";
     assert_eq!(apt, [install, "apt-get update", install]);
+}
+
+/// Runs `doctor --fix` on a terminal, where `answer` is typed: status and what the terminal
+/// showed. `None` where there is no script(1) to make one.
+fn on_a_terminal(machine: &Machine, answer: &str) -> Option<(Option<i32>, String)> {
+    const TIMEOUT: &str = "/usr/bin/timeout";
+    const SCRIPT: &str = "/usr/bin/script";
+    if ![TIMEOUT, SCRIPT].iter().all(|p| Path::new(p).exists()) {
+        return None;
+    }
+    let mut child = Command::new(TIMEOUT)
+        .args(["60", SCRIPT, "--quiet", "--return", "--flush", "--command"])
+        .arg(format!("{} doctor --fix", env!("CARGO_BIN_EXE_xtask")))
+        .arg("/dev/null")
+        .env_clear()
+        .envs(machine.env())
+        .env("SHELL", "/bin/sh")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut keyboard = child.stdin.take().unwrap();
+    let mut screen = child.stdout.take().unwrap();
+    let (mut shown, mut byte) = (Vec::new(), [0]);
+    // Typed only when it is asked for: what is typed ahead would be seen whoever asks.
+    let mut answer = Some(answer);
+    while let Ok(1) = screen.read(&mut byte) {
+        shown.push(byte[0]);
+        if shown.ends_with(b"[y/N] ")
+            && let Some(answer) = answer.take()
+        {
+            writeln!(keyboard, "{answer}").unwrap();
+        }
+    }
+    drop(keyboard);
+    Some((child.wait().unwrap().code(), String::from_utf8(shown).unwrap()))
+}
+
+#[test]
+fn a_system_package_is_installed_after_a_question() {
+    for (answer, yes) in [("y", true), ("yes", true), ("n", false), ("", false), ("what", false)] {
+        let machine = Machine::new();
+        // Whoever is not root is taken through sudo.
+        machine.script("bin/sudo", "exec \"$@\"");
+        let Some((status, shown)) = on_a_terminal(&machine, answer) else {
+            return skip("a_system_package_is_installed_after_a_question: script(1) is missing");
+        };
+        let apt: Vec<String> = machine
+            .calls()
+            .lines()
+            .filter(|l| l.starts_with("apt-get"))
+            .map(str::to_owned)
+            .collect();
+        let command = "apt-get install --yes --no-install-recommends qemu-system-x86";
+        assert_eq!(shown.matches("[y/N]").count(), 1, "{answer:?}: {shown}");
+        assert!(shown.contains(command), "{answer:?}: {shown}");
+        if yes {
+            assert_eq!(status, Some(0), "{answer:?}: {shown}");
+            assert!(apt.last().is_some_and(|l| l.starts_with(command)), "{answer:?}: {apt:?}");
+        } else {
+            assert_eq!(status, Some(2), "{answer:?}: {shown}");
+            assert_eq!(apt, [""; 0], "{answer:?}: nothing is installed unasked");
+        }
+    }
+}
+
+/// Notes a test that could not run, by name and reason; a skip is never a pass.
+fn skip(line: &str) {
+    eprintln!("skipped {line}");
+    if let Some(path) = std::env::var_os("OSIER_TEST_SKIPS") {
+        let file = fs::OpenOptions::new().append(true).create(true).open(path);
+        writeln!(file.unwrap(), "{line}").unwrap();
+    }
 }

@@ -73,6 +73,8 @@ pub fn run(cx: &Context, filter: Option<&str>) -> anyhow::Result<Tally> {
         .args(filter)
         .current_dir(&cx.root)
         .env(SKIPS, &skips)
+        // What tests build is what scenarios boot afterwards.
+        .env("OSIER_BUILD_DIR", cx.layout.root())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()
