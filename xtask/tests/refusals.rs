@@ -78,7 +78,14 @@ fn amounts_of_memory() {
 fn accelerators_and_networks() {
     says(&["run-qemu", "--arch", "x64", "--accel", "hvf"], &["unknown accelerator `hvf`", "auto"]);
     says(&["run-qemu", "--net", "bridge"], &["unknown network `bridge`"]);
-    says(&["run-qemu", "--forward", "8080:80"], &["--forward needs a network", "--net user"]);
+    says(
+        &["run-qemu", "--forward", "8080:80"],
+        &["--forward needs QEMU's own network", "--net user"],
+    );
+    says(
+        &["run-qemu", "--net", "socket"],
+        &["lacks the paths", "--net socket:/tmp/card,/tmp/peer"],
+    );
 }
 
 #[test]
