@@ -3,9 +3,9 @@
 
 use crate::{
     CHECKSUM, HEADER_LEN, MAGIC, NODE_LEN, PAGE, PERMISSIONS, TYPE_DIR, TYPE_FILE, TYPE_LINK,
-    VERSION, checksum, is_name, is_target,
+    VERSION, is_name, is_target,
 };
-use alloc::borrow::ToOwned as _;
+use alloc::borrow::{Cow, ToOwned as _};
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec;
@@ -96,6 +96,17 @@ struct Draft<'a> {
 /// # Errors
 /// When the entries are no tree, or one cannot be represented.
 pub fn write(entries: &[Entry<'_>], mtime: i64) -> Result<Vec<u8>, Error> {
+    let parts = write_parts(entries, mtime)?;
+    let mut out = Vec::with_capacity(parts.iter().map(|p| p.len()).sum());
+    parts.iter().for_each(|part| out.extend_from_slice(part));
+    Ok(out)
+}
+
+/// The image as [`write`] makes it, in parts that follow each other: files are not copied.
+///
+/// # Errors
+/// As [`write`].
+pub fn write_parts<'a>(entries: &[Entry<'a>], mtime: i64) -> Result<Vec<Cow<'a, [u8]>>, Error> {
     let drafts = grow(entries)?;
     let order = breadth_first(&drafts);
     let mut strings = Strings::default();
@@ -219,10 +230,32 @@ struct Placed<'a> {
     data: &'a [u8],
 }
 
-fn assemble(mut nodes: Vec<Placed<'_>>, strings: &[u8], mtime: i64) -> Vec<u8> {
+/// Parts of the image, as they follow each other.
+struct Parts<'a> {
+    parts: Vec<Cow<'a, [u8]>>,
+    /// Bytes in all of them.
+    len: usize,
+}
+
+impl<'a> Parts<'a> {
+    fn push(&mut self, bytes: Cow<'a, [u8]>) {
+        self.len += bytes.len();
+        self.parts.push(bytes);
+    }
+
+    fn align(&mut self, to: usize) {
+        let gap = self.len.next_multiple_of(to) - self.len;
+        if gap > 0 {
+            self.push(vec![0; gap].into());
+        }
+    }
+}
+
+fn assemble<'a>(mut nodes: Vec<Placed<'a>>, strings: &[u8], mtime: i64) -> Vec<Cow<'a, [u8]>> {
     let strings_at = HEADER_LEN + nodes.len() * NODE_LEN;
-    let mut out = vec![0; strings_at];
-    out.extend_from_slice(strings);
+    // The header and the nodes come first, and are known last.
+    let mut out = Parts { parts: Vec::new(), len: strings_at };
+    out.push(strings.to_vec().into());
     // Equal files share their bytes.
     let mut written: BTreeMap<&[u8], u64> = BTreeMap::new();
     for large in [false, true] {
@@ -232,22 +265,22 @@ fn assemble(mut nodes: Vec<Placed<'_>>, strings: &[u8], mtime: i64) -> Vec<u8> {
             .filter(|n| !n.data.is_empty() && (n.data.len() as u64 >= PAGE) == large);
         for node in files {
             node.start = *written.entry(node.data).or_insert_with(|| {
-                out.resize(out.len().next_multiple_of(align), 0);
-                let at = out.len() as u64;
-                out.extend_from_slice(node.data);
+                out.align(align);
+                let at = out.len as u64;
+                out.push(node.data.into());
                 at
             });
         }
     }
     // Also the last page of the last large file is its own.
-    out.resize(out.len().next_multiple_of(PAGE as usize), 0);
+    out.align(PAGE as usize);
 
     let mut head = Vec::with_capacity(strings_at);
     head.extend(MAGIC);
     for word in [VERSION, 0, 0, nodes.len() as u32] {
         head.extend(word.to_le_bytes());
     }
-    head.extend((out.len() as u64).to_le_bytes());
+    head.extend((out.len as u64).to_le_bytes());
     head.extend([0; 8]);
     head.extend(mtime.to_le_bytes());
     for word in [strings_at as u64, strings.len() as u64] {
@@ -258,14 +291,13 @@ fn assemble(mut nodes: Vec<Placed<'_>>, strings: &[u8], mtime: i64) -> Vec<u8> {
         head.extend(words.iter().flat_map(|w| w.to_le_bytes()));
         head.extend([node.start, node.size].iter().flat_map(|w| w.to_le_bytes()));
     }
-    overwrite(&mut out, 0, &head);
-    let sum = checksum(&out);
-    overwrite(&mut out, CHECKSUM.start, &sum.to_le_bytes());
-    out
-}
-
-fn overwrite(out: &mut [u8], at: usize, bytes: &[u8]) {
-    for (to, from) in out.iter_mut().skip(at).zip(bytes) {
-        *to = *from;
+    // The checksum is over the image with zeros in the checksum's place.
+    let mut hasher = xxhash_rust::xxh64::Xxh64::new(0);
+    hasher.update(&head);
+    out.parts.iter().for_each(|part| hasher.update(part));
+    for (to, from) in head.iter_mut().skip(CHECKSUM.start).zip(hasher.digest().to_le_bytes()) {
+        *to = from;
     }
+    out.parts.insert(0, head.into());
+    out.parts
 }

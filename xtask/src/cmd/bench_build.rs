@@ -2,7 +2,7 @@
 
 use crate::context::Context;
 use crate::error::Status;
-use crate::exec::bench_build::{Bed, Timed};
+use crate::exec::bench_build::{Bed, Timed, load};
 use crate::report::stdout;
 use anyhow::Result;
 use serde_json::json;
@@ -40,6 +40,8 @@ const FILE: f64 = 0.5;
 struct Row {
     what: String,
     median: f64,
+    /// The median of the seconds of CPU, where a build was timed.
+    cpu: Option<f64>,
     /// What it is at most, where a bound is set.
     budget: Option<f64>,
     /// Steps that ran in the last of the runs, cargo's calls that compiled nothing left out.
@@ -56,10 +58,12 @@ impl Noop {
         let selection = ["--profile", "base"];
         bed.build(&selection)?;
         let (mut wall, mut cargo, mut plan) = (Vec::new(), Vec::new(), Vec::new());
+        let mut cpu = Vec::new();
         let mut ran = Vec::new();
         for _ in 0..self.runs.get() {
             let timed = bed.build(&selection)?;
             wall.push(timed.wall);
+            cpu.push(timed.cpu);
             ran = timed.ran;
             // One at a time: side by side on few CPUs they would slow each other down.
             cargo.push(bed.build(&["--profile", "base", "--jobs", "1"])?.cargo);
@@ -69,11 +73,12 @@ impl Noop {
         let row = |what: &str, median, budget| Row {
             what: what.to_owned(),
             median,
+            cpu: None,
             budget,
             ran: Vec::new(),
         };
         let rows = [
-            Row { ran, ..row("cargo xtask build, s", wall, Some(NOOP)) },
+            Row { ran, cpu: Some(median(cpu)), ..row("cargo xtask build, s", wall, Some(NOOP)) },
             row("its cargo calls, one after the other, s", cargo, None),
             row("ratio", wall / cargo, Some(NOOP_RATIO)),
             row("cargo xtask plan, s", median(plan), Some(PLAN)),
@@ -109,7 +114,7 @@ impl Rebuild {
         let app = || bed.edit("apps/hello/src/main.rs");
         rows.push(self.row(&bed, "an app's source, s", Some(APP), &usual, &app)?);
         let large = ["--profile", "base", "--image", Bed::LARGE];
-        let file = || bed.edit(Bed::LARGE_FILE);
+        let file = || bed.append(Bed::LARGE_FILE);
         rows.push(self.row(&bed, "a file of a 64 MiB image, s", Some(FILE), &large, &file)?);
         let moved = ["--profile", "base", "--kernel-base", base];
         let back = || bed.build(&usual).map(|_| ());
@@ -131,9 +136,10 @@ impl Rebuild {
             edit()?;
             all.push(bed.build(flags)?);
         }
-        let median = median(all.iter().map(|t| t.wall).collect());
+        let wall = median(all.iter().map(|t| t.wall).collect());
+        let cpu = Some(median(all.iter().map(|t| t.cpu).collect()));
         let ran = all.pop().map(|t| t.ran).unwrap_or_default();
-        Ok(Row { what: what.to_owned(), median, budget, ran })
+        Ok(Row { what: what.to_owned(), median: wall, cpu, budget, ran })
     }
 }
 
@@ -149,21 +155,29 @@ fn report(cx: &Context, bench: &str, runs: usize, rows: &[Row]) -> Result<Status
     if cx.json {
         let rows: Vec<_> = rows
             .iter()
-            .map(
-                |r| json!({ "what": r.what, "median": r.median, "budget": r.budget, "ran": r.ran }),
-            )
+            .map(|r| {
+                json!({
+                    "what": r.what, "median": r.median, "cpu": r.cpu, "budget": r.budget,
+                    "within": !over(r), "ran": r.ran,
+                })
+            })
             .collect();
-        stdout(&json!({ "format": 1, "bench": bench, "runs": runs, "rows": rows }).to_string())?;
+        let all = json!({
+            "format": 1, "bench": bench, "runs": runs, "load": load(), "rows": rows,
+        });
+        stdout(&all.to_string())?;
     } else {
         for row in rows {
             let budget = row.budget.map(|b| format!("at most {b:.2}")).unwrap_or_default();
             let mark = if over(row) { "  OVER" } else { "" };
-            stdout(&format!("{:42} {:>6.2}  {budget}{mark}", row.what, row.median))?;
+            let cpu = row.cpu.map(|s| format!("{s:.2} of CPU")).unwrap_or_default();
+            stdout(&format!("{:42} {:>6.2}  {cpu:12}  {budget}{mark}", row.what, row.median))?;
             for step in &row.ran {
                 stdout(&format!("    {step}"))?;
             }
         }
-        stdout(&format!("medians of {runs}"))?;
+        let load = load().map(|l| format!("; load {l:.1} on this machine")).unwrap_or_default();
+        stdout(&format!("medians of {runs}{load}"))?;
     }
     Ok(if rows.iter().any(over) { Status::FAILED } else { Status::OK })
 }

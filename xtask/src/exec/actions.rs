@@ -4,7 +4,7 @@ use super::audit;
 use super::cargo::{self, Rebuilt};
 use super::engine::Engine;
 use super::fsx;
-use super::io::StepIo;
+use super::io::{Part, StepIo};
 use crate::config;
 use crate::link;
 use crate::model::Arch;
@@ -284,8 +284,15 @@ fn pack_bootfs(
         })
     });
     let packed = pack::complete(packed.collect::<Result<Vec<_>>>()?);
-    io.put(io.output_named("bootfs")?, &pack::bootfs(&packed, mtime)?)?;
-    io.put(io.output_named("manifest")?, pack::manifest(&packed).as_bytes())?;
+    // The manifest's digests cost as much as the bootfs: side by side.
+    let manifest = std::thread::scope(|scope| -> Result<String> {
+        let manifest = scope.spawn(|| pack::manifest(&packed));
+        let parts = pack::bootfs(&packed, mtime)?;
+        let parts: Vec<Part<'_>> = parts.iter().map(|bytes| Part::Bytes(bytes)).collect();
+        io.put_parts(io.output_named("bootfs")?, &parts)?;
+        manifest.join().map_err(|_| anyhow::anyhow!("the manifest cannot be made"))
+    })?;
+    io.put(io.output_named("manifest")?, manifest.as_bytes())?;
     for entry in entries {
         let step = io.step.id.0.clone();
         engine.observer.hear(&Event::Packed { step, line: packed_line(entry) });
@@ -308,9 +315,13 @@ fn packed_line(entry: &PackEntry) -> String {
 
 fn loader_image(io: &StepIo<'_>) -> Result<()> {
     let loader = io.made(io.input_named("loader.elf")?)?;
-    let bootfs = io.made(io.input_named("bootfs")?)?;
+    let bootfs = io.input_named("bootfs")?;
+    let length = io.digest_of_made(bootfs)?.size;
     let words = String::from_utf8(io.made(io.input_named("cmdline")?)?)?;
-    io.put(io.output_named("loader.img")?, &pack::loader_img(&loader, &bootfs, &words)?)
+    let around = pack::loader_img(&loader, length, &words)?;
+    let bootfs = io.made_path(bootfs)?;
+    let parts = [Part::Bytes(&around.before), Part::File(&bootfs), Part::Bytes(&around.after)];
+    io.put_parts(io.output_named("loader.img")?, &parts)
 }
 
 /// `build.json`.

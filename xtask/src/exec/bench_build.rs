@@ -25,10 +25,36 @@ pub struct Bed {
 pub struct Timed {
     /// Seconds from start to end, cargo's own start of xtask included.
     pub wall: f64,
+    /// Seconds of CPU, user and system, of every process that it took. What else the machine
+    /// does weighs less on it than on `wall`.
+    pub cpu: f64,
     /// Seconds in cargo's calls.
     pub cargo: f64,
     /// The steps that ran.
     pub ran: Vec<String>,
+}
+
+/// Clock ticks in a second: `USER_HZ`, 100 on every arch that Osier builds on (proc(5)).
+const TICKS: f64 = 100.0;
+
+/// Seconds of CPU of the children of this process that have ended, their own included.
+fn children_cpu() -> Result<f64> {
+    let stat = std::fs::read_to_string("/proc/self/stat").context("cannot read /proc/self/stat")?;
+    cpu_of(&stat).context("/proc/self/stat has no times")
+}
+
+/// Fields 16 and 17 of proc(5)'s `stat`: `cutime` and `cstime`. The second field is a name that
+/// may hold blanks and parentheses, so fields are counted from its last one on.
+fn cpu_of(stat: &str) -> Option<f64> {
+    let (_, rest) = stat.rsplit_once(')')?;
+    let ticks = rest.split_whitespace().skip(13).take(2).map(|t| t.parse::<u32>().ok());
+    Some(f64::from(ticks.sum::<Option<u32>>()?) / TICKS)
+}
+
+/// How busy the machine was in the last minute: processes that wanted a CPU.
+#[must_use]
+pub fn load() -> Option<f64> {
+    std::fs::read_to_string("/proc/loadavg").ok()?.split(' ').next()?.parse().ok()
 }
 
 /// What of an event is read here.
@@ -100,14 +126,25 @@ impl Bed {
         fsx::write(&self.sources.join(path), image.as_bytes())
     }
 
-    /// Appends a line that changes no meaning, but the bytes.
+    /// Puts a line before a source file's first, so that all that follows stands on another
+    /// line: line tables and panics' locations change, and nothing is saved by equal bytes.
+    ///
+    /// # Errors
+    /// When the file cannot be read or written.
+    pub fn edit(&self, path: &str) -> Result<()> {
+        let path = self.sources.join(path);
+        let text = fsx::read_text(&path)?;
+        fsx::write(&path, format!("// edited\n{text}").as_bytes())
+    }
+
+    /// Appends a byte.
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub fn edit(&self, path: &str) -> Result<()> {
+    pub fn append(&self, path: &str) -> Result<()> {
         let path = self.sources.join(path);
         let mut file = std::fs::File::options().append(true).open(&path)?;
-        writeln!(file, "// edited").with_context(|| format!("cannot write {path}"))
+        file.write_all(b"x").with_context(|| format!("cannot write {path}"))
     }
 
     /// `cargo xtask build`, as a user types it.
@@ -115,9 +152,10 @@ impl Bed {
     /// # Errors
     /// When it fails.
     pub fn build(&self, flags: &[&str]) -> Result<Timed> {
-        let begun = Instant::now();
+        let (begun, cpu) = (Instant::now(), children_cpu()?);
         let out = self.xtask("build", flags)?;
-        let mut timed = Timed { wall: begun.elapsed().as_secs_f64(), ..Timed::default() };
+        let wall = begun.elapsed().as_secs_f64();
+        let mut timed = Timed { wall, cpu: children_cpu()? - cpu, ..Timed::default() };
         for line in out.lines() {
             let Ok(heard) = serde_json::from_str::<Heard>(line) else { continue };
             if heard.event != "step-finished" {
@@ -161,5 +199,16 @@ impl Bed {
             bail!("{command} failed\n{}", String::from_utf8_lossy(&out.stderr).trim_end());
         }
         String::from_utf8(out.stdout).context("xtask's events")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn times_are_found_behind_any_name() {
+        let stat = "7 (a) b) S 1 7 7 0 -1 4194304 9 8 7 6 5 4 300 50 20 0 1 0";
+        assert_eq!(super::cpu_of(stat), Some(3.5));
+        assert_eq!(super::cpu_of("7 (x) S 1"), Some(0.0));
+        assert_eq!(super::cpu_of("7"), None);
     }
 }

@@ -91,6 +91,10 @@ impl Engine<'_> {
         let mut done = Done::default();
         let mut running = 0;
         std::thread::scope(|scope| -> Result<()> {
+            if self.options.jobs > 1 {
+                // While cargo's calls run, most of which find nothing to do.
+                scope.spawn(|| self.read_sources(plan));
+            }
             let (tell, told) = mpsc::channel();
             loop {
                 let stop = !done.failures.is_empty() && !self.options.keep_going;
@@ -141,6 +145,16 @@ impl Engine<'_> {
             done.outcomes.insert(id.clone(), Outcome::Skipped);
         }
         Ok(done)
+    }
+
+    /// Reads the source files that the plan's steps ask for, so that their digests are known
+    /// when the steps begin. What cannot be read is the steps' own error.
+    fn read_sources(&self, plan: &BuildPlan) {
+        let files = plan.steps.iter().flat_map(|s| &s.inputs).filter_map(|input| match input {
+            Input::File(source) => io::source(self.workspace, source).ok(),
+            _ => None,
+        });
+        files.for_each(|path| drop(self.memo.digest_of_source(&path)));
     }
 
     /// One step, on its own thread, with a token of the jobserver that cargo shares.
@@ -243,7 +257,7 @@ impl Engine<'_> {
                     ))
                     .into());
                 }
-                path
+                return Ok(self.memo.digest_of_source(&path)?.0.to_string());
             }
             Input::Tool(Tool::RustLld) => self.tools.rust_lld.clone(),
             // rustc's small program names its compiler library, which carries a hash.

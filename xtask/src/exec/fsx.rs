@@ -33,15 +33,31 @@ pub fn write_with(
     path: &Utf8Path,
     fill: impl FnOnce(&mut fs::File) -> io::Result<()>,
 ) -> Result<()> {
+    write_beside(path, fill)?;
+    let part = part_name(path);
+    if let Err(error) = fs::rename(&part, path) {
+        // Best effort: the error that matters is the one being reported.
+        let _ = fs::remove_file(&part);
+        return Err(error).with_context(|| format!("cannot write {path}"));
+    }
+    Ok(())
+}
+
+/// Writes what `fill` writes under [`part_name`] of `path`, making its folder.
+///
+/// # Errors
+/// The file system's, with the path; nothing is left behind.
+pub fn write_beside(
+    path: &Utf8Path,
+    fill: impl FnOnce(&mut fs::File) -> io::Result<()>,
+) -> Result<()> {
     if let Some(folder) = path.parent() {
         create_dir_all(folder)?;
     }
     let part = part_name(path);
-    let written = fs::File::create(&part)
-        .and_then(|mut file| fill(&mut file))
-        .and_then(|()| fs::rename(&part, path));
+    let written = fs::File::create(&part).and_then(|mut file| fill(&mut file));
     if let Err(error) = written {
-        // Best effort: the error that matters is the one being reported.
+        // Best effort, as above.
         let _ = fs::remove_file(&part);
         return Err(error).with_context(|| format!("cannot write {path}"));
     }

@@ -4,11 +4,34 @@
 
 use super::{fsx, memo::Memo};
 use crate::config::resolved::{SourcePath, Workspace};
-use crate::model::{Digest, Layout};
+use crate::model::{Digest, Hasher, Layout};
 use crate::plan::{Input, Made, Outputs, Step, Tool};
 use anyhow::{Context as _, Result, bail};
 use camino::{Utf8Path, Utf8PathBuf};
 use std::cell::RefCell;
+use std::fs::File;
+use std::io::Write as _;
+
+/// A part of an output.
+#[derive(Clone, Copy, Debug)]
+pub enum Part<'a> {
+    Bytes(&'a [u8]),
+    /// All of the file at this (absolute) path, which is not read into memory.
+    File(&'a Utf8Path),
+}
+
+/// The digest of parts that follow each other, and their length.
+fn digest_of(parts: &[Part<'_>]) -> std::io::Result<Made> {
+    let mut hasher = Hasher::default();
+    for part in parts {
+        match part {
+            Part::Bytes(bytes) => hasher.update(bytes),
+            Part::File(from) => hasher.read(&mut File::open(from)?)?,
+        }
+    }
+    let (digest, size) = hasher.finish();
+    Ok(Made { digest, size })
+}
 
 /// A step's view of the file system.
 pub struct StepIo<'a> {
@@ -91,6 +114,39 @@ impl<'a> StepIo<'a> {
         self.keep(path, made, |full| fsx::write(full, bytes))
     }
 
+    /// Writes an output that consists of `parts`. It is hashed while it is written.
+    ///
+    /// # Errors
+    /// The file system's, with the path; nothing is left behind.
+    pub fn put_parts(&self, path: &Utf8Path, parts: &[Part<'_>]) -> Result<()> {
+        let full = self.layout.root().join(path);
+        let made = std::thread::scope(|scope| {
+            let digest = scope.spawn(|| digest_of(parts));
+            let written = fsx::write_beside(&full, |file| {
+                parts.iter().try_for_each(|part| match part {
+                    Part::Bytes(bytes) => file.write_all(bytes),
+                    Part::File(from) => std::io::copy(&mut File::open(from)?, file).map(|_| ()),
+                })
+            });
+            let digest = digest.join().map_err(|_| anyhow::anyhow!("cannot hash {full}"))?;
+            written.and(digest.with_context(|| format!("cannot read what {full} is made of")))
+        });
+        self.keep_part(path, made)
+    }
+
+    /// Gives the file that was written under [`fsx::part_name`] its own name, unless the same
+    /// bytes stand there. It is gone afterwards, whatever happens.
+    fn keep_part(&self, path: &Utf8Path, made: Result<Made>) -> Result<()> {
+        let part = fsx::part_name(&self.layout.root().join(path));
+        let kept = made.and_then(|made| {
+            self.keep(path, made, |full| {
+                std::fs::rename(&part, full).with_context(|| format!("cannot write {full}"))
+            })
+        });
+        let removed = fsx::remove(&part);
+        kept.and(removed.map(|_| ()))
+    }
+
     /// Makes an output a copy of the file at `from` (absolute).
     pub fn put_copy(&self, path: &Utf8Path, from: &Utf8Path) -> Result<()> {
         let (digest, size) = self.memo.digest(from)?;
@@ -100,16 +156,8 @@ impl<'a> StepIo<'a> {
     /// Makes an output of a file that a program wrote under [`fsx::part_name`].
     pub fn put_part(&self, path: &Utf8Path) -> Result<()> {
         let part = fsx::part_name(&self.layout.root().join(path));
-        let bytes = std::fs::File::open(&part).with_context(|| format!("cannot read {part}"));
-        let (digest, size) = Digest::of_reader(&mut bytes?)?;
-        let rename = |full: &Utf8Path| {
-            std::fs::rename(&part, full).with_context(|| format!("cannot write {full}"))
-        };
-        self.keep(path, Made { digest, size }, rename)?;
-        if part.exists() {
-            std::fs::remove_file(&part).with_context(|| format!("cannot remove {part}"))?;
-        }
-        Ok(())
+        let made = digest_of(&[Part::File(&part)]);
+        self.keep_part(path, made.with_context(|| format!("cannot read {part}")))
     }
 
     fn keep(

@@ -270,7 +270,8 @@ fn loader_img_holds_the_payload_behind_the_kernel() {
         let done = relocate(&linked, &plan(arch)).unwrap();
         let header_at = symbol(&done.elf, loader_header::SYMBOL).unwrap();
         let end = symbol(&done.elf, "__kernel_end").unwrap() - plan(arch).virtual_base();
-        let image = loader_img(&done.elf, b"the bootfs", "init -x").unwrap();
+        let around = loader_img(&done.elf, 10, "init -x").unwrap();
+        let image = [&around.before, &b"the bootfs"[..], &around.after].concat();
         // What is at an offset from the kernel base once the image is loaded.
         let memory: Vec<u8> = if arch == Arch::Aarch64 {
             assert_eq!(image[16..24], (image.len() as u64).to_le_bytes());
@@ -291,7 +292,8 @@ fn loader_img_holds_the_payload_behind_the_kernel() {
         assert_eq!(header.image_size, end + 4096);
         assert_eq!(memory[end as usize..end as usize + 17], *b"the bootfsinit -x");
         // Without a payload nothing is appended, and the header says so.
-        let empty = loader_img(&done.elf, b"", "").unwrap();
+        let empty = loader_img(&done.elf, 0, "").unwrap();
+        let empty = [empty.before, empty.after].concat();
         assert!(empty.len() < image.len());
         if arch == Arch::X64 {
             assert_eq!(empty, strip(&done.elf).unwrap());

@@ -48,6 +48,9 @@ struct Entry {
     digest: Digest,
     /// The file had been at rest when it was read (or we wrote it).
     settled: bool,
+    /// It was read by this process.
+    #[serde(skip)]
+    of_this_run: bool,
 }
 
 /// The digests of one build directory. Shared by all steps of a run.
@@ -85,10 +88,23 @@ impl Memo {
     /// # Errors
     /// When it cannot be read.
     pub fn digest(&self, path: &Utf8Path) -> Result<(Digest, u64)> {
+        self.lookup(path, |e| e.settled)
+    }
+
+    /// As [`Memo::digest`], but a source file is read only once in a run. One that changes
+    /// after that, and keeps size and times, is found by the next run, which reads it again.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn digest_of_source(&self, path: &Utf8Path) -> Result<(Digest, u64)> {
+        self.lookup(path, |e| e.settled || e.of_this_run)
+    }
+
+    fn lookup(&self, path: &Utf8Path, believed: fn(&Entry) -> bool) -> Result<(Digest, u64)> {
         let read = || format!("cannot read {path}");
         let before = Stat::of(&std::fs::metadata(path).with_context(read)?);
         if let Some(e) = self.state().entries.get(path)
-            && e.settled
+            && believed(e)
             && e.stat == before
         {
             return Ok((e.digest, before.size));
@@ -99,7 +115,7 @@ impl Memo {
         let after = Stat::of(&file.metadata().with_context(read)?);
         let age = i128::try_from(now.as_nanos()).unwrap_or(0) - before.ctime_ns;
         let settled = before == after && age > SETTLED.as_nanos().cast_signed();
-        self.insert(path, Entry { stat: after, digest, settled });
+        self.insert(path, Entry { stat: after, digest, settled, of_this_run: true });
         Ok((digest, size))
     }
 
@@ -109,7 +125,10 @@ impl Memo {
     /// When the file is not there.
     pub fn wrote(&self, path: &Utf8Path, digest: Digest) -> Result<()> {
         let meta = std::fs::metadata(path).with_context(|| format!("cannot read {path}"))?;
-        self.insert(path, Entry { stat: Stat::of(&meta), digest, settled: true });
+        self.insert(
+            path,
+            Entry { stat: Stat::of(&meta), digest, settled: true, of_this_run: true },
+        );
         Ok(())
     }
 
@@ -160,6 +179,22 @@ mod tests {
         // Same size, and quite possibly the same tick of the clock.
         std::fs::write(&s.file, "two").unwrap();
         assert_eq!(memo.digest(&s.file).unwrap().0, Digest::of(b"two"));
+    }
+
+    #[test]
+    fn a_source_is_read_once_in_a_run_and_again_in_the_next() {
+        let s = scratch();
+        std::fs::write(&s.file, "one").unwrap();
+        let memo = Memo::open(&s.store, false);
+        assert_eq!(memo.digest_of_source(&s.file).unwrap().0, Digest::of(b"one"));
+        // What the memo remembers, not what is there: as if it had changed within one tick.
+        for entry in memo.state().entries.values_mut() {
+            entry.digest = Digest::of(b"before");
+        }
+        assert_eq!(memo.digest_of_source(&s.file).unwrap().0, Digest::of(b"before"));
+        memo.save().unwrap();
+        let next = Memo::open(&s.store, false);
+        assert_eq!(next.digest_of_source(&s.file).unwrap().0, Digest::of(b"one"));
     }
 
     #[test]

@@ -20,25 +20,52 @@ impl Digest {
     /// # Errors
     /// The reader's.
     pub fn of_reader(reader: &mut impl std::io::Read) -> std::io::Result<(Self, u64)> {
-        let mut hasher = Sha256::new();
-        let mut buffer = vec![0; 256 * 1024];
-        let mut length = 0;
-        loop {
-            let n = match reader.read(&mut buffer) {
-                Ok(0) => return Ok((Self(hasher.finalize().into()), length)),
-                Ok(n) => n,
-                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => continue,
-                Err(e) => return Err(e),
-            };
-            hasher.update(buffer.get(..n).unwrap_or(&buffer));
-            length += n as u64;
-        }
+        let mut hasher = Hasher::default();
+        hasher.read(reader)?;
+        Ok(hasher.finish())
     }
 
     /// The first 12 hex digits: 48 bits, enough to tell the kernels of one build directory apart.
     #[must_use]
     pub fn short(&self) -> String {
         self.to_string().chars().take(12).collect()
+    }
+}
+
+/// Makes a digest of bytes that come in several pieces.
+#[derive(Debug, Default)]
+pub struct Hasher {
+    state: Sha256,
+    length: u64,
+}
+
+impl Hasher {
+    /// Takes in `bytes`.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.state.update(bytes);
+        self.length += bytes.len() as u64;
+    }
+
+    /// Takes in everything that `reader` yields.
+    ///
+    /// # Errors
+    /// The reader's.
+    pub fn read(&mut self, reader: &mut impl std::io::Read) -> std::io::Result<()> {
+        let mut buffer = vec![0; 256 * 1024];
+        loop {
+            match reader.read(&mut buffer) {
+                Ok(0) => return Ok(()),
+                Ok(n) => self.update(buffer.get(..n).unwrap_or(&buffer)),
+                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
+    }
+
+    /// The digest of all of it, and how many bytes that was.
+    #[must_use]
+    pub fn finish(self) -> (Digest, u64) {
+        (Digest(self.state.finalize().into()), self.length)
     }
 }
 

@@ -7,7 +7,7 @@ mod name;
 mod pattern;
 
 pub use arch::Arch;
-pub use digest::Digest;
+pub use digest::{Digest, Hasher};
 pub use layout::Layout;
 pub use name::{Mode, Name};
 pub use pattern::Pattern;

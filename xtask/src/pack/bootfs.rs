@@ -1,6 +1,7 @@
 //! The bootfs of an image from its entries.
 
 use super::{PackContent, PackEntry};
+use std::borrow::Cow;
 use std::fmt;
 
 /// Why entries are no bootfs: what the format's writer says.
@@ -15,11 +16,15 @@ impl fmt::Display for BootfsError {
 
 impl std::error::Error for BootfsError {}
 
-/// The bootfs of `entries`, in whatever order, dated `mtime` (seconds since 1970).
+/// The bootfs of `entries`, in whatever order, dated `mtime` (seconds since 1970), in parts
+/// that follow each other: what files hold is not copied.
 ///
 /// # Errors
 /// When the entries are no tree, or the format cannot hold one of them.
-pub fn bootfs(entries: &[PackEntry<'_>], mtime: i64) -> Result<Vec<u8>, BootfsError> {
+pub fn bootfs<'a>(
+    entries: &'a [PackEntry<'_>],
+    mtime: i64,
+) -> Result<Vec<Cow<'a, [u8]>>, BootfsError> {
     let entries: Vec<_> = entries
         .iter()
         .map(|e| bootfs::write::Entry {
@@ -34,5 +39,5 @@ pub fn bootfs(entries: &[PackEntry<'_>], mtime: i64) -> Result<Vec<u8>, BootfsEr
             },
         })
         .collect();
-    bootfs::write::write(&entries, mtime).map_err(BootfsError)
+    bootfs::write::write_parts(&entries, mtime).map_err(BootfsError)
 }

@@ -3,6 +3,9 @@
 //! The payload begins on the page after the kernel's bss: the bootfs, then the default
 //! command line. On x64 it is one more LOAD segment, read-only, of the stripped PVH ELF
 //! file. On aarch64 everything is laid flat as a Linux `Image`, bss as zeros.
+//!
+//! The bootfs decides nothing but its length, so what stands before and behind it is made
+//! without it: an image of many megabytes is never in memory.
 
 use crate::link::elf::{ElfError, ElfFile, Load, MAX_EXTENT, PAGE};
 use crate::link::{RelocateError, patch, strip_sections};
@@ -54,12 +57,23 @@ impl From<RelocateError> for PackError {
     }
 }
 
-/// The bootable image of the kernel `loader_elf` (relocated, symbols kept) with a bootfs
-/// and a default command line; either may be empty.
+/// What stands around the bootfs in a `loader.img`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoaderImg {
+    pub before: Vec<u8>,
+    pub after: Vec<u8>,
+}
+
+/// The bootable image of the kernel `loader_elf` (relocated, symbols kept) around a bootfs of
+/// `bootfs_len` bytes, with a default command line; either may be empty.
 ///
 /// # Errors
 /// When `loader_elf` is no relocated kernel, or the whole is too large.
-pub fn loader_img(loader_elf: &[u8], bootfs: &[u8], cmdline: &str) -> Result<Vec<u8>, PackError> {
+pub fn loader_img(
+    loader_elf: &[u8],
+    bootfs_len: u64,
+    cmdline: &str,
+) -> Result<LoaderImg, PackError> {
     let mut file = ElfFile::parse(loader_elf)?;
     let header = file.symbol(loader_header::SYMBOL).map(|s| s.value());
     let header = header.ok_or_else(|| {
@@ -69,41 +83,41 @@ pub fn loader_img(loader_elf: &[u8], bootfs: &[u8], cmdline: &str) -> Result<Vec
 
     let (start, end) = file.extent();
     let payload_offset = (end - start).next_multiple_of(PAGE);
-    let payload = [bootfs, cmdline.as_bytes()].concat();
-    let image_size = payload_offset.saturating_add(payload.len() as u64);
+    let payload_len = bootfs_len.saturating_add(cmdline.len() as u64);
+    let image_size = payload_offset.saturating_add(payload_len);
     if image_size > MAX_EXTENT {
         return Err(PackError::TooLarge(image_size));
     }
     let image_size = image_size.next_multiple_of(PAGE);
     patch::edit_loader_header_at(&mut file, header, |header| {
-        let place = |offset, len: usize| if len == 0 { (0, 0) } else { (offset, len as u64) };
-        (header.bootfs_offset, header.bootfs_len) = place(payload_offset, bootfs.len());
+        let place = |offset, len: u64| if len == 0 { (0, 0) } else { (offset, len) };
+        (header.bootfs_offset, header.bootfs_len) = place(payload_offset, bootfs_len);
         (header.cmdline_offset, header.cmdline_len) =
-            place(payload_offset + bootfs.len() as u64, cmdline.len());
+            place(payload_offset + bootfs_len, cmdline.len() as u64);
         header.image_size = image_size;
     })?;
-    append(&mut file, payload_offset, payload);
+    let mut after = cmdline.as_bytes().to_vec();
     if file.machine == elf::EM_AARCH64 {
         patch::set_image_size(&mut file, image_size)?;
-        Ok(flatten(&file, image_size))
-    } else {
-        Ok(file.to_bytes())
+        let end = image_size - payload_offset - bootfs_len;
+        after.resize(usize::try_from(end).unwrap_or(after.len()), 0);
+        return Ok(LoaderImg { before: flatten(&file, payload_offset), after });
     }
-}
-
-/// Adds the payload as a read-only segment `offset` bytes after the kernel's start.
-fn append(file: &mut ElfFile<'_>, offset: u64, payload: Vec<u8>) {
+    if payload_len == 0 {
+        return Ok(LoaderImg { before: file.to_bytes(), after: Vec::new() });
+    }
     let start = file.loads.first().map_or((0, 0), |l| (l.vaddr, l.paddr));
-    if !payload.is_empty() {
-        file.loads.push(Load {
-            flags: elf::PF_R,
-            vaddr: start.0.wrapping_add(offset),
-            paddr: start.1.wrapping_add(offset),
-            memsz: payload.len() as u64,
-            align: PAGE,
-            data: payload.into(),
-        });
-    }
+    file.loads.push(Load {
+        flags: elf::PF_R,
+        vaddr: start.0.wrapping_add(payload_offset),
+        paddr: start.1.wrapping_add(payload_offset),
+        memsz: payload_len,
+        align: PAGE,
+        data: (&[]).into(),
+    });
+    let (before, end) = file.to_bytes_around(payload_len);
+    after.extend(end);
+    Ok(LoaderImg { before, after })
 }
 
 /// Memory as it is after loading, from the first segment's start on, `size` bytes long.

@@ -16,9 +16,31 @@ impl ElfFile<'_> {
     /// The file as bytes. The same value gives the same bytes.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
+        self.bytes(None).0
+    }
+
+    /// The file as bytes around those of its last LOAD segment, which are `size` bytes that
+    /// the caller puts in between; whatever its [`Load::data`] holds is left out.
+    #[must_use]
+    pub fn to_bytes_around(&self, size: u64) -> (Vec<u8>, Vec<u8>) {
+        let (mut before, at) = self.bytes(Some(size));
+        let after = before.split_off(at);
+        (before, after)
+    }
+
+    /// The bytes, and where the left out ones of the last segment belong.
+    fn bytes(&self, last: Option<u64>) -> (Vec<u8>, usize) {
         let phnum = self.loads.len() + self.views.len();
-        let mut out = vec![0; EHDR + phnum * PHDR];
-        let offsets: Vec<u64> = self.loads.iter().map(|l| append_load(&mut out, l)).collect();
+        let mut out = Out { bytes: vec![0; EHDR + phnum * PHDR], left_out: 0 };
+        let own = self.loads.len() - usize::from(last.is_some() && !self.loads.is_empty());
+        let (own, appended) = self.loads.split_at(own);
+        let mut offsets: Vec<u64> = own.iter().map(|l| out.append_load(l)).collect();
+        for load in appended {
+            out.align(load.align, load.vaddr);
+            offsets.push(out.len());
+        }
+        let gap = out.bytes.len();
+        out.left_out = last.unwrap_or(0);
         let (shoff, shnum, shstrndx) = self.append_sections(&mut out, &offsets);
         let header = FileHeader64::<LE> {
             e_ident: Ident {
@@ -45,8 +67,9 @@ impl ElfFile<'_> {
             e_shstrndx: U16::new(LE, elf::SymbolSection(shstrndx)),
         };
         let mut head = pod::bytes_of(&header).to_vec();
-        for (load, offset) in self.loads.iter().zip(&offsets) {
-            let (size, memsz) = (load.data.len() as u64, load.memsz);
+        let sizes = own.iter().map(|l| l.data.len() as u64).chain(last);
+        for ((load, offset), size) in self.loads.iter().zip(&offsets).zip(sizes) {
+            let memsz = load.memsz;
             let place = (*offset, load.vaddr, load.paddr);
             head.extend(phdr(elf::PT_LOAD, load.flags, place, size, memsz, load.align));
         }
@@ -55,10 +78,10 @@ impl ElfFile<'_> {
             let place = (offset, view.vaddr, paddr);
             head.extend(phdr(view.kind, view.flags, place, view.size, view.size, view.align));
         }
-        for (to, from) in out.iter_mut().zip(head) {
+        for (to, from) in out.bytes.iter_mut().zip(head) {
             *to = from;
         }
-        out
+        (out.bytes, gap)
     }
 
     /// File offset and physical address of a virtual address that is loaded.
@@ -73,7 +96,7 @@ impl ElfFile<'_> {
 
     /// Appends the bytes of sections that are not loaded, then the section header table.
     /// Returns the table's offset and length, and the index of the names' section.
-    fn append_sections(&self, out: &mut Vec<u8>, loads: &[u64]) -> (u64, u16, u16) {
+    fn append_sections(&self, out: &mut Out, loads: &[u64]) -> (u64, u16, u16) {
         if self.sections.is_empty() {
             return (0, 0, 0);
         }
@@ -102,10 +125,8 @@ impl ElfFile<'_> {
             } else if section.loaded() {
                 self.place(loads, section.addr).0
             } else {
-                align(out, section.align, 0);
-                let at = out.len() as u64;
-                out.extend_from_slice(data);
-                at
+                out.align(section.align, 0);
+                out.append(data)
             };
             table.push(SectionHeader64::<LE> {
                 sh_name: U32::new(LE, name),
@@ -120,9 +141,8 @@ impl ElfFile<'_> {
                 sh_entsize: U64::new(LE, section.entsize),
             });
         }
-        align(out, 8, 0);
-        let at = out.len() as u64;
-        out.extend_from_slice(pod::bytes_of_slice(&table));
+        out.align(8, 0);
+        let at = out.append(pod::bytes_of_slice(&table));
         let names_at = names_at.unwrap_or(self.sections.len());
         (at, table.len() as u16, names_at as u16)
     }
@@ -149,21 +169,40 @@ fn phdr(
     pod::bytes_of(&header).to_vec()
 }
 
-/// Appends a segment's bytes at an offset congruent to its address modulo its alignment,
-/// as ELF asks. A segment without bytes takes no room.
-fn append_load(out: &mut Vec<u8>, load: &Load<'_>) -> u64 {
-    if !load.data.is_empty() {
-        align(out, load.align, load.vaddr);
-    }
-    let at = out.len() as u64;
-    out.extend_from_slice(&load.data);
-    at
+/// A file that grows at its end.
+struct Out {
+    bytes: Vec<u8>,
+    /// How many bytes of the file are not among `bytes`.
+    left_out: u64,
 }
 
-/// Appends zeros until the length is congruent to `to` modulo `align`, a power of two.
-fn align(out: &mut Vec<u8>, align: u64, to: u64) {
-    let pad = to.wrapping_sub(out.len() as u64) & (align - 1);
-    out.resize(out.len() + pad as usize, 0);
+impl Out {
+    /// Bytes of the file so far.
+    fn len(&self) -> u64 {
+        (self.bytes.len() as u64).saturating_add(self.left_out)
+    }
+
+    /// Appends bytes and returns their offset.
+    fn append(&mut self, bytes: &[u8]) -> u64 {
+        let at = self.len();
+        self.bytes.extend_from_slice(bytes);
+        at
+    }
+
+    /// Appends a segment's bytes at an offset congruent to its address modulo its alignment,
+    /// as ELF asks. A segment without bytes takes no room.
+    fn append_load(&mut self, load: &Load<'_>) -> u64 {
+        if !load.data.is_empty() {
+            self.align(load.align, load.vaddr);
+        }
+        self.append(&load.data)
+    }
+
+    /// Appends zeros until the length is congruent to `to` modulo `align`, a power of two.
+    fn align(&mut self, align: u64, to: u64) {
+        let pad = to.wrapping_sub(self.len()) & (align - 1);
+        self.bytes.resize(self.bytes.len() + pad as usize, 0);
+    }
 }
 
 /// Appends a name to a string table and returns its offset; the empty name is at 0.

@@ -11,7 +11,7 @@ fn all_steps(linked: &[u8], plan: &RelocatePlan) -> bool {
     let _ = check(linked, &done, &check_plan(*plan));
     let _ = strip(&done.elf);
     let _ = size_table(&done.elf, &["ns16550"]);
-    let _ = loader_img(&done.elf, b"bootfs", "init");
+    let _ = loader_img(&done.elf, 6, "init");
     true
 }
 
@@ -27,7 +27,7 @@ fn every_truncation_is_refused() {
         }
         for n in 0..done.elf.len() {
             assert!(strip(&done.elf[..n]).is_err(), "{n}");
-            assert!(loader_img(&done.elf[..n], b"", "").is_err(), "{n}");
+            assert!(loader_img(&done.elf[..n], 0, "").is_err(), "{n}");
             let cut = Relocated { elf: done.elf[..n].to_vec(), relocs: done.relocs.clone() };
             assert!(check(&bytes, &cut, &check_plan(plan)).is_err(), "{n}");
         }
