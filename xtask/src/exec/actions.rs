@@ -7,7 +7,7 @@ use super::fsx;
 use super::io::{Part, StepIo};
 use crate::config;
 use crate::link;
-use crate::model::Arch;
+use crate::model::{Arch, Digest};
 use crate::pack;
 use crate::plan::{
     Action, BuildHeader, Input, KernelSpec, PackContent, PackEntry, Relocate, app_call,
@@ -261,10 +261,12 @@ fn pack_bootfs(
     entries: &[PackEntry],
 ) -> Result<()> {
     let read = |entry: &PackEntry| match &entry.content {
-        PackContent::Source(path) => io.source(path).map(Some),
-        PackContent::App(path) => io.made(path).map(Some),
-        PackContent::Text(text) => Ok(Some(text.clone().into_bytes())),
-        PackContent::Dir | PackContent::Link(_) => Ok(None),
+        PackContent::Source(path) => Ok(Some((io.source(path)?, io.digest_of_source(path)?))),
+        PackContent::App(path) => Ok(Some((io.made(path)?, io.digest_of_made(path)?.digest))),
+        PackContent::Text(text) => {
+            Ok(Some((text.clone().into_bytes(), Digest::of(text.as_bytes()))))
+        }
+        PackContent::Dir | PackContent::Link(_) => anyhow::Ok(None),
     };
     let bytes = entries.iter().map(read).collect::<Result<Vec<_>>>()?;
     let packed = entries.iter().zip(&bytes).map(|(entry, bytes)| {
@@ -278,21 +280,16 @@ fn pack_bootfs(
             group: entry.group.clone(),
             content: match (&entry.content, bytes) {
                 (PackContent::Link(target), _) => pack::PackContent::Link(target.clone()),
-                (_, Some(bytes)) => pack::PackContent::File(bytes),
+                (_, Some((bytes, digest))) => pack::PackContent::File(bytes, *digest),
                 (_, None) => pack::PackContent::Dir,
             },
         })
     });
     let packed = pack::complete(packed.collect::<Result<Vec<_>>>()?);
-    // The manifest's digests cost as much as the bootfs: side by side.
-    let manifest = std::thread::scope(|scope| -> Result<String> {
-        let manifest = scope.spawn(|| pack::manifest(&packed));
-        let parts = pack::bootfs(&packed, mtime)?;
-        let parts: Vec<Part<'_>> = parts.iter().map(|bytes| Part::Bytes(bytes)).collect();
-        io.put_parts(io.output_named("bootfs")?, &parts)?;
-        manifest.join().map_err(|_| anyhow::anyhow!("the manifest cannot be made"))
-    })?;
-    io.put(io.output_named("manifest")?, manifest.as_bytes())?;
+    let parts = pack::bootfs(&packed, mtime)?;
+    let parts: Vec<Part<'_>> = parts.iter().map(|bytes| Part::Bytes(bytes)).collect();
+    io.put_parts(io.output_named("bootfs")?, &parts)?;
+    io.put(io.output_named("manifest")?, pack::manifest(&packed).as_bytes())?;
     for entry in entries {
         let step = io.step.id.0.clone();
         engine.observer.hear(&Event::Packed { step, line: packed_line(entry) });

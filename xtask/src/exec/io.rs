@@ -67,6 +67,11 @@ impl<'a> StepIo<'a> {
         fsx::read(&self.source_path(path)?)
     }
 
+    /// The digest of a file of a repository, read (if at all) before [`StepIo::source`].
+    pub fn digest_of_source(&self, path: &SourcePath) -> Result<Digest> {
+        Ok(self.memo.digest_of_source(&self.source_path(path)?)?.0)
+    }
+
     /// Where a file that another step made lies. It must be one of the step's inputs.
     pub fn made_path(&self, path: &Utf8Path) -> Result<Utf8PathBuf> {
         let named = |i: &Input| matches!(i, Input::Output { path: p, .. } if p == path);
@@ -137,12 +142,16 @@ impl<'a> StepIo<'a> {
     /// Gives the file that was written under [`fsx::part_name`] its own name, unless the same
     /// bytes stand there. It is gone afterwards, whatever happens.
     fn keep_part(&self, path: &Utf8Path, made: Result<Made>) -> Result<()> {
-        let part = fsx::part_name(&self.layout.root().join(path));
+        let full = self.layout.root().join(path);
+        let part = fsx::part_name(&full);
+        // Giving back the pages of what is replaced takes its time; others need not wait.
+        let replaced = File::open(&full);
         let kept = made.and_then(|made| {
             self.keep(path, made, |full| {
                 std::fs::rename(&part, full).with_context(|| format!("cannot write {full}"))
             })
         });
+        std::thread::spawn(|| drop(replaced));
         let removed = fsx::remove(&part);
         kept.and(removed.map(|_| ()))
     }

@@ -33,7 +33,7 @@ pub fn bootfs<'a>(
             uid: e.uid,
             gid: e.gid,
             content: match &e.content {
-                PackContent::File(data) => bootfs::write::Content::File(data),
+                PackContent::File(data, _) => bootfs::write::Content::File(data),
                 PackContent::Dir => bootfs::write::Content::Dir,
                 PackContent::Link(to) => bootfs::write::Content::Link(to),
             },

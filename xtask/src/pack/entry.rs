@@ -1,5 +1,6 @@
 //! The entries of an image, as every packer takes them.
 
+use crate::model::Digest;
 use std::collections::BTreeSet;
 
 /// A file, folder or link of an image, with the bytes that go in.
@@ -21,8 +22,8 @@ pub struct PackEntry<'a> {
 /// What a [`PackEntry`] is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PackContent<'a> {
-    /// A file with these bytes.
-    File(&'a [u8]),
+    /// A file with these bytes, whose digest is known from elsewhere.
+    File(&'a [u8], Digest),
     Dir,
     /// A symbolic link's target.
     Link(String),

@@ -5,7 +5,6 @@
 //! 0x21–0x7e and `%` stand as `%XX`; what an entry does not have is `-`.
 
 use super::{PackContent, PackEntry};
-use sha2::{Digest as _, Sha256};
 use std::fmt::Write as _;
 
 /// The manifest of `entries`, which may be in any order.
@@ -17,7 +16,9 @@ pub fn manifest(entries: &[PackEntry<'_>]) -> String {
     for entry in sorted {
         let none = || "-".to_owned();
         let (kind, size, hash, target) = match &entry.content {
-            PackContent::File(data) => ("file", data.len().to_string(), sha256(data), none()),
+            PackContent::File(data, digest) => {
+                ("file", data.len().to_string(), digest.to_string(), none())
+            }
             PackContent::Dir => ("dir", none(), none(), none()),
             PackContent::Link(to) => ("link", none(), none(), escape(to)),
         };
@@ -27,15 +28,6 @@ pub fn manifest(entries: &[PackEntry<'_>]) -> String {
             writeln!(out, "{kind}\t{path}\t{mode:04o}\t{owner}\t{group}\t{size}\t{hash}\t{target}");
     }
     out
-}
-
-/// SHA-256 in lower-case hexadecimal.
-fn sha256(bytes: &[u8]) -> String {
-    let mut hex = String::with_capacity(64);
-    for byte in Sha256::digest(bytes) {
-        let _ = write!(hex, "{byte:02x}");
-    }
-    hex
 }
 
 /// A field, so that it holds neither tab nor newline and reads back exactly; one that is
@@ -55,6 +47,7 @@ fn escape(field: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Digest;
 
     fn entry<'a>(path: &str, mode: u32, content: PackContent<'a>) -> PackEntry<'a> {
         PackEntry {
@@ -71,7 +64,7 @@ mod tests {
     #[test]
     fn the_lines() {
         let entries = [
-            entry("/etc/motd", 0o644, PackContent::File(b"abc")),
+            entry("/etc/motd", 0o644, PackContent::File(b"abc", Digest::of(b"abc"))),
             entry("/etc-x", 0o755, PackContent::Dir),
             entry("/etc", 0o1777, PackContent::Dir),
             entry("/a %\u{e4}", 0o777, PackContent::Link("-".into())),
