@@ -202,6 +202,10 @@ fn definitions_are_found_in_each_archs_own_code() {
         ] {
             client.assert_definition(from, what, to, definition);
         }
+        for entry in fs::read_dir(osier().join(&own)).unwrap() {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            client.assert_no_error(&format!("{own}/{name}"));
+        }
         client.end();
     }
 }

@@ -57,7 +57,10 @@ impl Client {
             &json!({
                 "processId": std::process::id(),
                 "rootUri": client.uri(""),
-                "capabilities": {"experimental": {"serverStatusNotification": true}},
+                "capabilities": {
+                    "experimental": {"serverStatusNotification": true},
+                    "textDocument": {"diagnostic": {}},
+                },
                 // The tree is only read here.
                 "initializationOptions": {"checkOnSave": false},
             }),
@@ -93,6 +96,17 @@ impl Client {
         let text = std::fs::read_to_string(path).unwrap();
         let line = text.lines().nth(line).unwrap();
         assert!(line.contains(definition), "{from}: {what} is found in {path}: {line}");
+    }
+
+    /// The server finds no error in `file`.
+    #[track_caller]
+    pub fn assert_no_error(&mut self, file: &str) {
+        let params = json!({"textDocument": {"uri": self.uri(file)}});
+        let answer = self.ask("textDocument/diagnostic", &params);
+        let items = answer["items"].as_array().unwrap_or_else(|| panic!("{file}: {answer}"));
+        // LSP 3.17, DiagnosticSeverity: 1 is an error.
+        let errors: Vec<&Value> = items.iter().filter(|d| d["severity"] == 1).collect();
+        assert!(errors.is_empty(), "{file}: {errors:?}");
     }
 
     /// Ends the session as an editor does.
