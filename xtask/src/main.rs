@@ -25,7 +25,7 @@ use clap::Parser as _;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    if let Some(ended) = exec::supervise::guard() {
+    if let Some(ended) = exec::supervise::guard().or_else(exec::keeper::keeper) {
         return ended;
     }
     let cli = cli::Cli::parse();

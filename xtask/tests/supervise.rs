@@ -58,3 +58,42 @@ fn a_program_that_is_not_there_is_named() {
     let said = String::from_utf8_lossy(&out.stderr);
     assert!(said.contains("cannot start /no/such/program"), "{said}");
 }
+
+#[test]
+fn a_keeper_ends_all_that_its_program_started() {
+    // A shell stands for xtask, and another for cargo, which starts two programs of its own.
+    let cargo = "sleep 1000 & echo $!; sleep 1000 & echo $!; wait";
+    let script = format!("exec 9>&1; {XTASK} __keep $$ sh -c '{cargo}' & wait");
+    let mut parent =
+        Command::new("sh").args(["-c", &script]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut out = BufReader::new(parent.stdout.take().unwrap());
+    let mut pid = || {
+        let mut line = String::new();
+        out.read_line(&mut line).unwrap();
+        line.trim().parse::<u32>().unwrap()
+    };
+    let started = [pid(), pid()];
+    for pid in started {
+        becomes("a program of the program", || command_of(pid) == "sleep");
+    }
+    parent.kill().unwrap();
+    parent.wait().unwrap();
+    for pid in started {
+        becomes("its end", || !Path::new(&format!("/proc/{pid}")).exists());
+    }
+}
+
+#[test]
+fn a_keeper_gives_the_status_of_its_program() {
+    let me = std::process::id().to_string();
+    for (script, status) in [("exit 0", 0), ("exit 7", 7), ("kill -9 $$", 137)] {
+        let out = Command::new(XTASK).args(["__keep", &me, "sh", "-c", script]).output().unwrap();
+        assert_eq!(out.status.code(), Some(status), "{script}");
+        assert!(out.stderr.is_empty(), "{}", String::from_utf8_lossy(&out.stderr));
+    }
+    let out = Command::new(XTASK).args(["__keep", &me, "/no/such/program"]).output().unwrap();
+    assert_eq!(out.status.code(), Some(127));
+    assert!(String::from_utf8_lossy(&out.stderr).contains("cannot start /no/such/program"));
+    let out = Command::new(XTASK).args(["__keep", "1", "echo", "started"]).output().unwrap();
+    assert_eq!((out.status.code(), out.stdout.len()), (Some(127), 0));
+}

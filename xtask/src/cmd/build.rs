@@ -192,7 +192,7 @@ fn carry_out(
     let arches: BTreeSet<Arch> = plan.selections.iter().map(|s| s.arch).collect();
     let needs: BTreeSet<Need> = arches.into_iter().flat_map(Need::of_build).collect();
     exec::setup::ensure(cx, &needs.into_iter().collect::<Vec<_>>())?;
-    let _lock = lock(cx)?;
+    let lock = lock(cx)?;
     let mut tools = Tools::find(&cx.env)?;
     let (home, overridden) = exec::cargo_home::prepare(&tools.user_cargo_home, &cx.layout)?;
     tools.cargo_home = home;
@@ -235,6 +235,7 @@ fn carry_out(
         memo: &memo,
         stamps: &stamps,
         jobserver: &jobserver,
+        lock: Some(lock.file()),
         run,
         xtask: memo.digest(&me)?.0.to_string(),
     };

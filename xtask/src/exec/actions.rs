@@ -5,6 +5,7 @@ use super::cargo::{self, Rebuilt};
 use super::engine::Engine;
 use super::fsx;
 use super::io::{Part, StepIo};
+use super::keeper;
 use crate::config;
 use crate::link;
 use crate::model::{Arch, Digest};
@@ -48,7 +49,8 @@ fn call_cargo(
 ) -> Result<cargo::Outcome> {
     let step = &io.step.id.0;
     engine.observer.hear(&Event::Command { step: step.clone(), line: cargo::shown(call) });
-    let mut command = cargo::command(call, engine.tools, engine.env, engine.options.offline);
+    let command = cargo::command(call, engine.tools, engine.env, engine.options.offline);
+    let mut command = keeper::kept(&command, engine.lock)?;
     engine.jobserver.configure(&mut command);
     let outcome = cargo::compile(command, |package| {
         engine.observer.hear(&Event::Progress { step: step.clone(), text: package.to_owned() });
@@ -128,8 +130,8 @@ fn amend_lock(engine: &Engine<'_>, folder: &Utf8Path) -> Result<()> {
         if !offline && engine.options.offline {
             break;
         }
-        let mut command = cargo::command(&lock_call(folder), engine.tools, engine.env, offline);
-        let out = command.output().context("cannot start cargo")?;
+        let command = cargo::command(&lock_call(folder), engine.tools, engine.env, offline);
+        let out = keeper::kept(&command, engine.lock)?.output().context("cannot start cargo")?;
         if out.status.success() {
             return Ok(());
         }
@@ -148,13 +150,17 @@ fn compile_apps(engine: &Engine<'_>, io: &StepIo<'_>) -> Result<Vec<Rebuilt>> {
     let folder = engine.layout.target().join(format!("app-{arch}"));
     let names: Vec<&str> = apps.iter().map(|a| a.as_str()).collect();
     // The last that matches wins, and the build directory may lie in the repository.
-    let remap: [(Utf8PathBuf, &str); 5] = [
+    // rustc asks the system for its working folder, which sees through links.
+    let real = |path: &Utf8Path| path.canonicalize_utf8().unwrap_or_else(|_| path.to_owned());
+    let build = engine.layout.root();
+    let remap: [(Utf8PathBuf, &str); 7] = [
         (engine.tools.cargo_home.clone(), "/cargo"),
-        // rustc asks the system for its working folder, which sees through links.
         (real_crates(engine), "/cargo/registry/src"),
         (engine.tools.toolchain.sysroot.clone(), "/toolchain"),
+        (real(root), "/source"),
         (root.clone(), "/source"),
-        (engine.layout.root().to_owned(), "/build"),
+        (real(build), "/build"),
+        (build.to_owned(), "/build"),
     ];
     let call = app_call((*mode, settings), target, &names, root, &folder, &remap);
     let outcome = call_cargo(engine, io, &call)?;
@@ -206,7 +212,9 @@ fn link_kernel(engine: &Engine<'_>, io: &StepIo<'_>, (arch, lto): (Arch, bool)) 
         let declared = [lld.clone(), archive.clone(), table.clone(), script.clone()];
         audit::run(&words, &declared.into(), &part, &part.with_extension("trace"))?
     } else {
-        let out = std::process::Command::new(lld).args(&args).env_clear().output();
+        let mut command = std::process::Command::new(lld);
+        command.args(&args).env_clear();
+        let out = keeper::kept(&command, engine.lock)?.output();
         out.with_context(|| format!("cannot start {lld}"))?
     };
     if !out.status.success() {

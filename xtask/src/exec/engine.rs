@@ -44,6 +44,8 @@ pub struct Engine<'a> {
     pub memo: &'a Memo,
     pub stamps: &'a Stamps,
     pub jobserver: &'a jobserver::Client,
+    /// The build directory's lock, for programs that outlive this process for a moment.
+    pub lock: Option<&'a std::fs::File>,
     /// The run's id.
     pub run: String,
     /// The program that carries out in-process steps: its own digest.

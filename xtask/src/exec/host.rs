@@ -27,7 +27,10 @@ impl Tools {
         let missing = |what: &str| {
             Refusal::new(format!("{what} is missing")).help("cargo xtask doctor --fix")
         };
-        let toolchain = Toolchain::find(&host).ok_or_else(|| missing("the Rust toolchain"))?;
+        let found = Toolchain::find(&host).ok_or_else(|| missing("the Rust toolchain"))?;
+        // rustc tells paths in it without links: those are the ones to be kept out of artifacts.
+        let sysroot = found.sysroot.canonicalize_utf8().unwrap_or(found.sysroot);
+        let toolchain = Toolchain { sysroot, ..found };
         let lld = Need::Linker.look(&host, Some(&toolchain)).found;
         let home = env.get("HOME").map_or("/", String::as_str);
         let cargo_home = env.get("CARGO_HOME").map(Utf8PathBuf::from);

@@ -9,7 +9,15 @@ use std::io::{Read as _, Seek as _, Write as _};
 /// Holds the build directory. The kernel releases it when the process ends, however it ends.
 #[derive(Debug)]
 pub struct BuildLock {
-    _file: File,
+    file: File,
+}
+
+impl BuildLock {
+    /// The open file that the lock belongs to: it is held while anyone has this one open.
+    #[must_use]
+    pub fn file(&self) -> &File {
+        &self.file
+    }
 }
 
 /// Takes the lock at `path`. When another process holds it, tells `waiting` who, and waits.
@@ -46,7 +54,7 @@ pub fn acquire(path: &Utf8Path, me: &str, waiting: impl FnOnce(&str)) -> Result<
     file.set_len(0).with_context(open)?;
     file.rewind().with_context(open)?;
     file.write_all(name.as_bytes()).with_context(open)?;
-    Ok(BuildLock { _file: file })
+    Ok(BuildLock { file })
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ pub mod fsx;
 pub mod host;
 pub mod host_tests;
 pub mod io;
+pub mod keeper;
 pub mod kvm;
 #[cfg(test)]
 mod lld_tests;

@@ -102,6 +102,7 @@ impl Place {
             memo: &memo,
             stamps: &Stamps::new(&self.layout),
             jobserver: &jobserver::Client::new(options.jobs).unwrap(),
+            lock: None,
             run: "1".into(),
             xtask: "this".into(),
         };
