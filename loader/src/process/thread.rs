@@ -1,7 +1,7 @@
 //! The app's threads: what each has of its own, signals to it, its end.
 
 use super::{Process, crash, exit, get, handler, new_tid};
-use crate::arch::trap::{TrapFrame, resume_user};
+use crate::arch::trap::TrapFrame;
 use crate::end::{End, finish};
 use crate::signal::{self, Action, ByDefault, Set, number};
 use crate::thread::{self as kernel, Priority, Thread, UserContext};
@@ -273,15 +273,14 @@ pub fn spawn_thread(
     });
     let frame = new.frame;
     let started = thread.clone();
-    let spawned = kernel::spawn("", Priority::Normal, move || {
+    let spawned = kernel::spawn_user("", Priority::Normal, move || {
         let running = kernel::current();
         running.set_name(&name[..len]);
         started.kernel.call_once(|| Arc::downgrade(&running.arc()));
         // A signal may have come before there was anyone to wake.
         started.wake();
         running.set_user(context);
-        drop(started);
-        resume_user(&frame)
+        Some(frame)
     });
     if spawned.is_err() {
         process.threads.lock().retain(|t| t.tid != tid);

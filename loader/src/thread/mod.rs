@@ -30,7 +30,7 @@ pub use sched::{
     try_current, yield_now,
 };
 #[cfg(target_os = "none")]
-pub use task::{Priority, SpawnError, Thread, spawn};
+pub use task::{Priority, SpawnError, Thread, spawn, spawn_user};
 #[cfg(target_os = "none")]
 pub(crate) use task::{adopt_boot_thread, make_idle};
 #[cfg(target_os = "none")]

@@ -301,8 +301,10 @@ fn finish_switch() {
 pub(super) extern "C" fn begin(_: usize) -> ! {
     finish_switch();
     arch::cpu::enable_interrupts();
-    if let Some(entry) = current().take_entry() {
-        entry();
+    // The entry is freed by the end of this line, which user mode would not come back to.
+    let frame = current().take_entry().and_then(|entry| entry());
+    if let Some(frame) = frame {
+        arch::trap::resume_user(&frame);
     }
     exit()
 }

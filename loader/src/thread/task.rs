@@ -11,6 +11,7 @@ use super::state::{State, WaitId, Woken};
 use super::user::UserContext;
 use super::wait::WaitQueue;
 use super::{sched, wait};
+use crate::arch::trap::TrapFrame;
 use crate::mm::frames;
 use crate::mm::layout::STACK_SIZE;
 use crate::mm::stack::KernelStack;
@@ -31,8 +32,9 @@ pub(super) const LEVELS: usize = 2;
 /// Longest name that is kept, in bytes: as Linux's `comm`.
 const NAME_LEN: usize = 15;
 
-/// What a thread does when it runs for the first time.
-type Entry = Box<dyn FnOnce() + Send>;
+/// What a thread does when it runs for the first time: it ends then, or goes on in user mode
+/// with these registers. What it was made of is freed in between.
+type Entry = Box<dyn FnOnce() -> Option<TrapFrame> + Send>;
 
 /// A kernel thread. One that also runs the app has a [`UserContext`].
 pub struct Thread {
@@ -222,6 +224,22 @@ pub fn spawn(
     priority: Priority,
     entry: impl FnOnce() + Send + 'static,
 ) -> Result<Arc<Thread>, SpawnError> {
+    spawn_user(name, priority, move || {
+        entry();
+        None
+    })
+}
+
+/// Makes a thread that calls `entry` and then goes on in user mode with the registers that
+/// it returns, and puts it into the run queue.
+///
+/// # Errors
+/// `NoMemory`: nothing was started.
+pub fn spawn_user(
+    name: &str,
+    priority: Priority,
+    entry: impl FnOnce() -> Option<TrapFrame> + Send + 'static,
+) -> Result<Arc<Thread>, SpawnError> {
     let thread = prepare(name, priority, entry)?;
     sched::enqueue(Arc::clone(&thread));
     Ok(thread)
@@ -231,7 +249,7 @@ pub fn spawn(
 pub(super) fn prepare(
     name: &str,
     priority: Priority,
-    entry: impl FnOnce() + Send + 'static,
+    entry: impl FnOnce() -> Option<TrapFrame> + Send + 'static,
 ) -> Result<Arc<Thread>, SpawnError> {
     // The small allocations below are infallible in Rust's library: make sure of them.
     if !frames::available((STACK_SIZE >> 12) as u64 + SPARE) {
