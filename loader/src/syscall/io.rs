@@ -383,14 +383,20 @@ syscall! {
                 file.set_flags(layout::open_flags_in(arg as u32));
                 Ok(0)
             }
-            f::GETLK => {
-                // F_UNLCK: nobody holds a lock that conflicts.
-                user::write(arg, &2_u16.to_le_bytes())?;
+            f::GETLK | f::SETLK | f::SETLKW => {
+                // `struct flock`: type, whence, start, length, process.
+                let mut lock: [u8; 32] = user::read_array(arg)?;
+                let kind = lock[0];
+                // F_RDLCK, F_WRLCK, F_UNLCK; asking about the last makes no sense.
+                if kind > if command == f::GETLK { 1 } else { 2 } || lock[1] != 0 || lock[2] > 2 {
+                    return Err(Errno::EINVAL);
+                }
+                if command == f::GETLK {
+                    // F_UNLCK: nobody holds a lock that conflicts.
+                    lock[0] = 2;
+                    user::write(arg, &lock)?;
+                }
                 Ok(0)
-            }
-            f::SETLK | f::SETLKW => {
-                let kind = u16::from_le_bytes(user::read_array(arg)?);
-                if kind > 2 { Err(Errno::EINVAL) } else { Ok(0) }
             }
             f::GETPIPE_SZ if matches!(file.metadata()?.kind, FileType::Fifo) => Ok(65536),
             _ => Err(Errno::EINVAL),

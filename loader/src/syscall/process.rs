@@ -367,11 +367,11 @@ syscall! {
     /// bound.
     fn sched_setaffinity(pid: i32, len: usize, from: usize) {
         is_self(pid)?;
-        if len == 0 {
-            return Err(Errno::EINVAL);
-        }
-        let [first] = user::read_array(from)?;
-        if u64::from(first) & cpu_mask() != 0 { Ok(0) } else { Err(Errno::EINVAL) }
+        // As much as there can be CPUs for; a shorter mask lacks the others.
+        let mut mask = [0; 8];
+        let len = len.min(mask.len());
+        user::read(from, mask.get_mut(..len).unwrap_or(&mut []))?;
+        if u64::from_le_bytes(mask) & cpu_mask() != 0 { Ok(0) } else { Err(Errno::EINVAL) }
     }
 
     /// `sched_getscheduler(2)`: `SCHED_OTHER`.

@@ -212,7 +212,7 @@ syscall! {
         } else {
             (time_at(times, now)?, time_at(times.checked_add(16).ok_or(Error::Fault)?, now)?)
         };
-        let found = if path == 0 {
+        let found = if path == 0 && fd != AT_FDCWD {
             path_of(fd)?
         } else {
             find(fd, path, how & AT_SYMLINK_NOFOLLOW == 0, how & AT_EMPTY_PATH != 0)?
