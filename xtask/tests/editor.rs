@@ -202,6 +202,9 @@ fn definitions_are_found_in_each_archs_own_code() {
         ] {
             client.assert_definition(from, what, to, definition);
         }
+        let start = "loader/src/process/start.rs";
+        client.assert_hover(start, "resume_user", "fn resume_user(frame: &TrapFrame) -> !");
+        client.assert_completion(&format!("{own}/paging.rs"), "super::pte::", "Format");
         for entry in fs::read_dir(osier().join(&own)).unwrap() {
             let name = entry.unwrap().file_name().into_string().unwrap();
             client.assert_no_error(&format!("{own}/{name}"));

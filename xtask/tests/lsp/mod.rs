@@ -81,14 +81,7 @@ impl Client {
     /// path ends in `to`, in the line that holds `definition`.
     #[track_caller]
     pub fn assert_definition(&mut self, from: &str, what: &str, to: &str, definition: &str) {
-        let text = std::fs::read_to_string(self.root.join(from)).unwrap();
-        let found = text.lines().enumerate().find_map(|(n, l)| Some((n, l.find(what)?)));
-        let (line, character) = found.unwrap_or_else(|| panic!("there is no {what} in {from}"));
-        let params = json!({
-            "textDocument": {"uri": self.uri(from)},
-            "position": {"line": line, "character": character},
-        });
-        let answer = self.ask("textDocument/definition", &params);
+        let answer = self.ask("textDocument/definition", &self.place(from, what, 0));
         let place = answer.get(0).unwrap_or_else(|| panic!("{from}: {what} is not found"));
         let path = place["uri"].as_str().unwrap().strip_prefix("file://").unwrap();
         assert!(path.ends_with(to), "{from}: {what} is found in {path}");
@@ -96,6 +89,35 @@ impl Client {
         let text = std::fs::read_to_string(path).unwrap();
         let line = text.lines().nth(line).unwrap();
         assert!(line.contains(definition), "{from}: {what} is found in {path}: {line}");
+    }
+
+    /// Asks about the first `what` of the file `from`: the answer must hold `text`.
+    #[track_caller]
+    pub fn assert_hover(&mut self, from: &str, what: &str, text: &str) {
+        let answer = self.ask("textDocument/hover", &self.place(from, what, 0));
+        assert!(answer.to_string().contains(text), "{from}: about {what}: {answer}");
+    }
+
+    /// Asks what could follow the first `what` of the file `from`: `label` must be offered.
+    #[track_caller]
+    pub fn assert_completion(&mut self, from: &str, what: &str, label: &str) {
+        let answer = self.ask("textDocument/completion", &self.place(from, what, what.len()));
+        let items = answer.get("items").unwrap_or(&answer).as_array();
+        let mut labels = items.into_iter().flatten().filter_map(|i| i["label"].as_str());
+        assert!(labels.any(|l| l == label), "{from}: {what} is not completed by {label}: {answer}");
+    }
+
+    /// The parameters of a question about a place in a file: `after` bytes beyond the
+    /// beginning of the first `what`.
+    #[track_caller]
+    fn place(&self, file: &str, what: &str, after: usize) -> Value {
+        let text = std::fs::read_to_string(self.root.join(file)).unwrap();
+        let found = text.lines().enumerate().find_map(|(n, l)| Some((n, l.find(what)?)));
+        let (line, character) = found.unwrap_or_else(|| panic!("there is no {what} in {file}"));
+        json!({
+            "textDocument": {"uri": self.uri(file)},
+            "position": {"line": line, "character": character + after},
+        })
     }
 
     /// The server finds no error in `file`.
