@@ -30,6 +30,8 @@ pub struct Geometry {
     pub max_transfer: usize,
     /// Most segments in a request.
     pub max_segments: usize,
+    /// Most bytes in a segment.
+    pub max_segment: usize,
     /// Highest bus address that the device reaches.
     pub dma_limit: u64,
 }
@@ -90,7 +92,7 @@ impl Request {
     /// Whether a device of this geometry can do it. Every driver asks before it does.
     ///
     /// # Errors
-    /// `Invalid` for lengths that are no whole sectors, or longer than their buffer, or more
+    /// `Invalid` for lengths that are no whole sectors, longer than their buffer, or more
     /// than the device takes at once; `OutOfRange` beyond the end; `ReadOnly`.
     pub fn check(&self, geometry: &Geometry) -> Result<()> {
         let sector = geometry.sector_size as usize;
@@ -98,7 +100,7 @@ impl Request {
             return if self.segments.is_empty() { Ok(()) } else { Err(Error::Invalid) };
         }
         let whole = |s: &Segment| s.len > 0 && s.len.is_multiple_of(sector);
-        let fits = |s: &Segment| s.len <= s.buffer.len();
+        let fits = |s: &Segment| s.len <= s.buffer.len().min(geometry.max_segment);
         if self.segments.is_empty()
             || self.segments.len() > geometry.max_segments
             || !self.segments.iter().all(|s| whole(s) && fits(s))
@@ -197,6 +199,7 @@ mod tests {
         queues: 1,
         max_transfer: 8192,
         max_segments: 2,
+        max_segment: 4096,
         dma_limit: ANYWHERE,
     };
 

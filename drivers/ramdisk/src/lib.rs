@@ -142,6 +142,7 @@ impl BlockDevice for RamDisk {
             queues: 1,
             max_transfer: 1 << 20,
             max_segments: 256,
+            max_segment: usize::MAX,
             dma_limit: ANYWHERE,
         }
     }

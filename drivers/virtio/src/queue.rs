@@ -325,6 +325,12 @@ impl<T> Queue<T> {
         self.memory.read16(Self::used_at(self.size)) & NO_NOTIFY == 0
     }
 
+    /// Whether the device has used a chain that was not popped yet.
+    #[must_use]
+    pub fn has_used(&self) -> bool {
+        !self.broken && self.memory.read16(Self::used_at(self.size) + 2) != self.seen
+    }
+
     /// The next chain that the device has used.
     ///
     /// # Errors

@@ -125,7 +125,8 @@ impl Disk {
         if skip > 0 || len < size {
             return (sector, skip, len.min(size - skip));
         }
-        let most = CHUNK.min(self.geometry.max_transfer) / size * size;
+        let g = &self.geometry;
+        let most = CHUNK.min(g.max_transfer).min(g.max_segment) / size * size;
         (sector, 0, (len / size * size).min(most.max(size)))
     }
 

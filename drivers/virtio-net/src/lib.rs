@@ -1,0 +1,3 @@
+//! Virtio network card.
+#![no_std]
+#![forbid(unsafe_code)]
