@@ -325,6 +325,11 @@ impl<T> Queue<T> {
         self.memory.read16(Self::used_at(self.size)) & NO_NOTIFY == 0
     }
 
+    /// What was submitted with the chains that the device has.
+    pub fn tags(&self) -> impl Iterator<Item = &T> {
+        self.chains.iter().flatten().map(|c| &c.tag)
+    }
+
     /// Whether the device has used a chain that was not popped yet.
     #[must_use]
     pub fn has_used(&self) -> bool {
