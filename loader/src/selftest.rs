@@ -50,6 +50,9 @@ pub fn run(what: SelfTest) -> ! {
         SelfTest::Net => drivers::tests::NET,
         SelfTest::Entropy => drivers::tests::ENTROPY,
     };
+    if what == SelfTest::Net {
+        drivers::tests::prepare();
+    }
     let mut failed = 0;
     for (name, test) in tests {
         // Threads that have ended give their stacks back when the next one runs.

@@ -1,9 +1,6 @@
-//! `blk0`: a disk whose every sector holds its own number when the kernel boots, of which
-//! the tests leave behind what the host then verifies.
-//!
-//! Sector n is the 64-bit little-endian words n, n, … A written sector n of generation g
-//! holds n + g × 2^48. The host looks for generation 1 in the first 24 MiB, and for the first
-//! image's contents in the rest.
+//! `blk0`: a disk each of whose 8 bytes are their own offset when the kernel boots, of which
+//! the tests leave behind what the host then verifies (`scenarios/README.md`): the first 24 MiB
+//! inverted, the rest as it was.
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -32,7 +29,10 @@ pub(crate) const BLOCK: &[Test] = &[
 ];
 
 const SECTOR: usize = 512;
+/// What a written word adds to its offset, times the generation.
 const GENERATION: u64 = 1 << 48;
+/// Every bit flipped.
+const INVERSE: u64 = u64::MAX;
 /// Bytes at the front of the disk that the tests write to.
 const SCRATCH: usize = 24 << 20;
 /// The largest request.
@@ -72,19 +72,31 @@ fn each_sector(segments: &mut [Segment], mut f: impl FnMut(u64, &mut [u8])) {
     }
 }
 
+/// The word at byte `offset` of the disk in a generation; generation 0 is what the disk held
+/// at first.
+fn word(offset: u64, generation: u64) -> [u8; 8] {
+    let word = if generation == INVERSE { !offset } else { offset + generation * GENERATION };
+    word.to_le_bytes()
+}
+
+fn sector_holds(bytes: &[u8], sector: u64, generation: u64) -> bool {
+    let first = sector * SECTOR as u64;
+    let mut words = bytes.as_chunks::<8>().0.iter().zip((first..).step_by(8));
+    words.all(|(w, at)| *w == word(at, generation))
+}
+
 fn fill(segments: &mut [Segment], first: u64, generation: u64) {
     each_sector(segments, |n, bytes| {
-        let word = (first + n + generation * GENERATION).to_le_bytes();
-        bytes.as_chunks_mut::<8>().0.fill(word);
+        let from = (first + n) * SECTOR as u64;
+        for (w, at) in bytes.as_chunks_mut::<8>().0.iter_mut().zip((from..).step_by(8)) {
+            *w = word(at, generation);
+        }
     });
 }
 
 fn holds(segments: &mut [Segment], first: u64, generation: u64) -> bool {
     let mut good = true;
-    each_sector(segments, |n, bytes| {
-        let word = (first + n + generation * GENERATION).to_le_bytes();
-        good &= bytes.as_chunks::<8>().0.iter().all(|w| *w == word);
-    });
+    each_sector(segments, |n, bytes| good &= sector_holds(bytes, first + n, generation));
     good
 }
 
@@ -320,9 +332,7 @@ fn random(disk: &dyn BlockDevice, thread: u32) -> Result<(), Failure> {
                 let mut segments = read(disk, here, len * SECTOR)?;
                 let mut good = true;
                 each_sector(&mut segments, |n, bytes| {
-                    let wanted = here + n + generations[at + n as usize] * GENERATION;
-                    let word = wanted.to_le_bytes();
-                    good &= bytes.as_chunks::<8>().0.iter().all(|w| *w == word);
+                    good &= sector_holds(bytes, here + n, generations[at + n as usize]);
                 });
                 ensure(good, "not what was written")?;
             }
@@ -334,7 +344,7 @@ fn random(disk: &dyn BlockDevice, thread: u32) -> Result<(), Failure> {
 fn everything_is_rewritten_and_flushed() -> Result<(), Failure> {
     let disk = disk()?;
     for at in (0..SCRATCH).step_by(LARGEST) {
-        write(&*disk, (at / SECTOR) as u64, LARGEST, 1)?;
+        write(&*disk, (at / SECTOR) as u64, LARGEST, INVERSE)?;
     }
     run(&*disk, Operation::Flush, 0, Vec::new()).map(drop)?;
     let after = (SCRATCH / SECTOR) as u64;

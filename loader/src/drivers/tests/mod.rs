@@ -5,7 +5,7 @@ mod block;
 mod net;
 
 pub(crate) use block::BLOCK;
-pub(crate) use net::NET;
+pub(crate) use net::{NET, prepare};
 
 use crate::entropy;
 use crate::selftest::{Failure, Test, ensure};
