@@ -202,6 +202,7 @@ fn carry_out(
         offline: flags.offline || workspace.settings.offline.as_ref().is_some_and(|o| o.value),
         keep_going: flags.keep_going,
         audit: flags.audit,
+        shuffle: shuffle(cx)?,
     };
     let memo = Memo::open(&cx.layout.cache().join("memo.json"), flags.rehash);
     let stamps = Stamps::new(&cx.layout);
@@ -265,6 +266,14 @@ fn jobs(cx: &Context, workspace: &Workspace, flags: &BuildFlags) -> Result<NonZe
     }
     let set = workspace.settings.jobs.as_ref().and_then(|j| NonZeroUsize::new(j.value as usize));
     Ok(set.or_else(|| std::thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN))
+}
+
+/// `OSIER_SHUFFLE`: a number that decides the order in which ready steps start. It is for tests,
+/// which show that no byte depends on that order.
+fn shuffle(cx: &Context) -> Result<Option<u64>> {
+    let Some(text) = cx.env.get("OSIER_SHUFFLE").filter(|t| !t.is_empty()) else { return Ok(None) };
+    let refuse = |_| Refusal::new(format!("OSIER_SHUFFLE={text} is not a number"));
+    Ok(Some(text.parse().map_err(refuse)?))
 }
 
 /// All failures together, as one error.

@@ -12,7 +12,7 @@ use super::memo::Memo;
 use super::stamps::Stamps;
 use crate::config::resolved::Workspace;
 use crate::context::Env;
-use crate::model::Layout;
+use crate::model::{Digest, Layout};
 use crate::plan::{BuildPlan, Change, Facts, Input, Outputs, Stamp, Step, StepId, Tool, stamp};
 use crate::report::{Event, Observer, Outcome};
 use anyhow::{Context as _, Result};
@@ -30,6 +30,8 @@ pub struct Options {
     pub keep_going: bool,
     /// Steps run whether or not they must, and programs are traced.
     pub audit: bool,
+    /// Ready steps start in an order that this number decides, not in the plan's.
+    pub shuffle: Option<u64>,
 }
 
 /// All that a run works with.
@@ -105,9 +107,12 @@ impl Engine<'_> {
                     .steps
                     .iter()
                     .filter(|s| waiting.get(&s.id).is_some_and(BTreeSet::is_empty));
+                let mut ready: Vec<&Step> = ready.collect();
+                if let Some(seed) = self.options.shuffle {
+                    ready.sort_by_key(|s| Digest::of(format!("{seed} {}", s.id).as_bytes()));
+                }
                 let room = if stop { 0 } else { self.options.jobs.saturating_sub(running) };
-                let ready: Vec<&Step> = ready.take(room).collect();
-                for step in ready {
+                for step in ready.into_iter().take(room) {
                     waiting.remove(&step.id);
                     running += 1;
                     let tell = tell.clone();

@@ -54,7 +54,7 @@ impl Place {
     fn run(&self, plan: &BuildPlan) -> Done {
         self.run_with(
             plan,
-            Options { jobs: 2, offline: true, keep_going: false, audit: false },
+            Options { jobs: 2, offline: true, keep_going: false, audit: false, shuffle: None },
             false,
         )
     }
@@ -262,7 +262,8 @@ fn the_order_and_the_number_of_jobs_change_no_byte() {
             steps.extend((0..9).map(|n| pack_made(&format!("q{n}"), &format!("p{n}"))));
             steps.rotate_left(turn * 5);
             let plan = plan(steps);
-            let options = Options { jobs, offline: true, keep_going: false, audit: false };
+            let options =
+                Options { jobs, offline: true, keep_going: false, audit: false, shuffle: None };
             assert!(place.run_with(&plan, options, false).failures.is_empty());
             let bytes = place.bytes(&plan);
             assert_eq!(*expected.get_or_insert_with(|| bytes.clone()), bytes);
@@ -273,7 +274,8 @@ fn the_order_and_the_number_of_jobs_change_no_byte() {
 #[test]
 fn a_failure_stops_or_with_keep_going_only_what_needs_it() {
     let broken = || plan(vec![pack("one", "missing"), pack_made("two", "one"), words("zz", "a")]);
-    let stop = |keep_going| Options { jobs: 1, offline: true, keep_going, audit: false };
+    let stop =
+        |keep_going| Options { jobs: 1, offline: true, keep_going, audit: false, shuffle: None };
     let place = Place::new();
     let done = place.run_with(&broken(), stop(false), false);
     assert_eq!(outcomes(&done), [("one", Failed), ("two", Skipped), ("zz", Skipped)]);
@@ -317,7 +319,8 @@ fn rehash_finds_what_the_memo_believes() {
     memo.wrote(&path, Digest::of(b"a b")).unwrap();
     memo.save().unwrap();
     assert_eq!(outcomes(&place.run(&usual()))[0], ("line", Fresh));
-    let options = Options { jobs: 1, offline: true, keep_going: false, audit: false };
+    let options =
+        Options { jobs: 1, offline: true, keep_going: false, audit: false, shuffle: None };
     assert_eq!(outcomes(&place.run_with(&usual(), options, true))[0], ("line", Unchanged));
     assert_eq!(fsx::read(&path).unwrap(), b"a b");
 }
