@@ -50,7 +50,8 @@ fn state(note: &str) -> &'static str {
     }
 }
 
-fn table() -> String {
+/// All calls that the kernel defines, with their notes.
+fn defined_calls() -> BTreeMap<String, String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut calls = BTreeMap::new();
     for entry in fs::read_dir(root.join("src/syscall")).expect("the folder of system calls") {
@@ -62,6 +63,11 @@ fn table() -> String {
             assert!(old.is_none(), "{name} is defined twice");
         }
     }
+    calls
+}
+
+fn table() -> String {
+    let calls = defined_calls();
     let mut out = String::from(
         "# Linux system calls\n\n\
          Generated from `formats/linux-abi` and `loader/src/syscall`; to write it anew:\n\
@@ -104,6 +110,15 @@ fn the_table_of_calls_is_up_to_date() {
         found == wanted,
         "docs/linux-calls.md is out of date: OSIER_BLESS=1 cargo test -p loader --test linux_calls"
     );
+}
+
+#[test]
+fn every_call_has_a_form_for_the_generated_test() {
+    for name in defined_calls().keys() {
+        let made = linux_abi::FORMS.iter().any(|f| f.name == name);
+        let excused = linux_abi::NOT_MADE.iter().any(|(n, _)| n == name);
+        assert!(made || excused, "formats/linux-abi/src/forms.rs has no form of {name}");
+    }
 }
 
 #[test]

@@ -2,12 +2,15 @@
 //! `ok`, a failed one says why; status 0 when all passed.
 //!
 //! ```text
-//! selftest [FILTER]    runs the tests whose name contains FILTER
+//! selftest [FILTER]               runs the tests whose name contains FILTER
+//! selftest random SEED SECONDS    makes random system calls for so long
 //! ```
 
+mod calls;
 mod files;
 mod memory;
 mod signals;
+mod stress;
 mod system;
 mod threads;
 
@@ -39,15 +42,41 @@ pub(crate) fn failed<E: std::fmt::Display>(what: &str) -> impl Fn(E) -> String +
     move |e| format!("{what}: {e}")
 }
 
-fn all() -> Vec<Test> {
-    [files::TESTS, memory::TESTS, threads::TESTS, signals::TESTS, system::TESTS].concat()
+/// Whether the kernel is Osier's. Calls made for their own sake are made nowhere else: on
+/// the machine of whoever tries the program they would change that machine.
+fn on_osier() -> bool {
+    rustix::system::uname().version().to_bytes().windows(5).any(|w| w == b"Osier")
+}
+
+/// The tests to choose from.
+fn all(filter: &str) -> Vec<Test> {
+    let mut all =
+        [files::TESTS, memory::TESTS, threads::TESTS, signals::TESTS, system::TESTS].concat();
+    if on_osier() {
+        all.extend(calls::TESTS);
+    }
+    // Asked for by name only: they take all memory.
+    if filter.starts_with("stress") && on_osier() {
+        all.extend(stress::TESTS);
+    }
+    all
 }
 
 fn main() -> ExitCode {
-    let filter = std::env::args().nth(1).unwrap_or_default();
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    if let [how, seed, seconds] = &args[..]
+        && let (Ok(seed), Ok(seconds)) = (seed.parse(), seconds.parse())
+        && how == "random"
+        && on_osier()
+    {
+        let result = calls::random::for_seconds(seed, seconds);
+        println!("random: {result:?}");
+        return ExitCode::from(u8::from(result.is_err()));
+    }
+    let filter = args.first().cloned().unwrap_or_default();
     let mut failures = 0;
     let mut run = 0;
-    for (name, test) in all() {
+    for (name, test) in all(&filter) {
         if !name.contains(&filter) {
             continue;
         }

@@ -1,6 +1,6 @@
 //! Memory: the heap, large and small, given back.
 
-use crate::{Test, same};
+use crate::{Test, failed, same};
 
 pub const TESTS: &[Test] = &[
     ("memory: small and large blocks", blocks),
@@ -8,6 +8,18 @@ pub const TESTS: &[Test] = &[
     ("memory: zeroed and given back", give_back),
     ("memory: deep recursion", recursion),
 ];
+
+/// A line of `/proc/meminfo`.
+pub fn meminfo_kib(name: &str) -> Result<u64, String> {
+    let text = std::fs::read_to_string("/proc/meminfo").map_err(failed("meminfo"))?;
+    let line = text.lines().find_map(|l| l.strip_prefix(name)).ok_or("no such line")?;
+    line.trim().trim_end_matches(" kB").parse().map_err(failed(name))
+}
+
+/// How much memory nobody uses.
+pub fn free_kib() -> Result<u64, String> {
+    meminfo_kib("MemFree:")
+}
 
 fn blocks() -> Result<(), String> {
     let mut all: Vec<Vec<u8>> = Vec::new();

@@ -9,9 +9,11 @@
 #![forbid(unsafe_code)]
 
 pub mod errno;
+mod forms;
 mod names;
 mod table;
 
+pub use forms::{Answer, Arg, FORMS, Form, NOT_MADE};
 pub use names::{name_aarch64, name_x64};
 pub use table::SYSCALLS;
 

@@ -123,3 +123,17 @@ fn aarch64_agrees_with_the_installed_headers() {
     }
     agree(&numbers(|s| s.aarch64), &theirs);
 }
+
+#[test]
+fn forms_are_sorted_and_name_calls() {
+    assert!(FORMS.is_sorted_by_key(|f| f.name));
+    for form in FORMS {
+        assert!(by_name(form.name).is_some(), "{}", form.name);
+        assert!(form.args.len() <= 6, "{}", form.name);
+        assert!(NOT_MADE.iter().all(|(name, _)| *name != form.name), "{}", form.name);
+        let made = form.args.contains(&Arg::Made);
+        assert_eq!(made, !form.made_by.is_empty(), "{}", form.name);
+        assert!(!made || FORMS.iter().any(|f| f.name == form.made_by), "{}", form.name);
+    }
+    assert!(NOT_MADE.iter().all(|(name, _)| by_name(name).is_some()));
+}

@@ -1,0 +1,187 @@
+//! Much of everything, and nothing left behind: after each test as much memory is free as
+//! before it.
+
+// A poisoned lock is a failed test.
+#![allow(clippy::unwrap_used)]
+
+use crate::calls::raw;
+use crate::memory::{free_kib, meminfo_kib};
+use crate::{Test, failed, same};
+use std::fs::{self, File};
+use std::io::{ErrorKind, Write};
+use std::sync::{Arc, Condvar, Mutex, mpsc};
+use std::thread;
+
+pub const TESTS: &[Test] = &[
+    ("stress: sixty-four threads with mutex, condition variable and channel", threads),
+    ("stress: mappings made and removed by four threads", mappings),
+    ("stress: ten thousand files", files),
+    ("stress: memory filled with files to the limit, a hundred times", fill_files),
+    ("stress: memory filled with pages to the limit, a hundred times", fill_pages),
+];
+
+const PAGE: usize = 4096;
+
+/// How many KiB of what is free may be missing afterwards: two slabs that hold, by chance,
+/// an object of something else. A leak of 32 bytes a thread, file or mapping is more.
+const SLACK_KIB: u64 = 8;
+
+/// Runs `body` twice, so that what is kept for ever is there (room for timers, the C
+/// library's heap, slabs), then `times` more, and compares what is free.
+fn nothing_stays(times: usize, body: impl Fn() -> Result<(), String>) -> Result<(), String> {
+    body()?;
+    body()?;
+    let before = settled()?;
+    (0..times).try_for_each(|_| body())?;
+    let after = settled()?;
+    if after + SLACK_KIB >= before {
+        Ok(())
+    } else {
+        Err(format!("{before} KiB were free, then {after}"))
+    }
+}
+
+/// What is free once threads that were joined are gone from the kernel too: the join ends
+/// before their last steps.
+fn settled() -> Result<u64, String> {
+    let mut free = free_kib()?;
+    for _ in 0..10 {
+        thread::sleep(std::time::Duration::from_millis(2));
+        free = free.max(free_kib()?);
+    }
+    Ok(free)
+}
+
+fn threads() -> Result<(), String> {
+    nothing_stays(5, || {
+        let turn = Arc::new((Mutex::new(0_usize), Condvar::new()));
+        let (to, from) = mpsc::sync_channel(8);
+        let threads: Vec<_> = (0..64)
+            .map(|me| {
+                let (turn, to) = (turn.clone(), to.clone());
+                thread::Builder::new().stack_size(64 << 10).spawn(move || {
+                    for round in 0..10 {
+                        // One after the other, in order: each waits for its turn.
+                        let mut now = turn.0.lock().unwrap();
+                        while *now != round * 64 + me {
+                            now = turn.1.wait(now).unwrap();
+                        }
+                        *now += 1;
+                        drop(now);
+                        turn.1.notify_all();
+                        to.send(me).unwrap();
+                    }
+                })
+            })
+            .collect();
+        drop(to);
+        same!(from.iter().sum::<usize>(), 10 * 64 * 63 / 2);
+        for thread in threads {
+            thread.map_err(failed("spawn"))?.join().map_err(|_| "panicked")?;
+        }
+        same!(*turn.0.lock().unwrap(), 640);
+        Ok(())
+    })
+}
+
+fn mappings() -> Result<(), String> {
+    fn storm(me: usize) -> Result<(), String> {
+        let mut held = Vec::new();
+        for n in 0..300 {
+            let len = (1 + (n * 7 + me) % 9) * PAGE;
+            let at = raw::named("mmap", &[0, len, 3, 0x22, usize::MAX, 0]);
+            let at = usize::try_from(at).map_err(|_| format!("mmap: {at}"))?;
+            for page in (0..len).step_by(PAGE) {
+                let byte: *mut u8 = std::ptr::with_exposed_provenance_mut(at + page);
+                // SAFETY: the mapping is this thread's alone, and was just made.
+                unsafe {
+                    same!(byte.read_volatile(), 0);
+                    byte.write_volatile(me as u8 + 1);
+                }
+            }
+            held.push((at, len));
+            if n % 3 == 2 {
+                // The one in the middle, so that holes appear and areas are split.
+                let (at, len) = held.swap_remove(held.len() / 2);
+                let half = (len / 2) & !(PAGE - 1);
+                if half > 0 {
+                    same!(raw::named("munmap", &[at, half]), 0);
+                }
+                same!(raw::named("munmap", &[at + half, len - half]), 0);
+            }
+        }
+        for (at, len) in held {
+            let byte: *const u8 = std::ptr::with_exposed_provenance((at + len - 1) & !(PAGE - 1));
+            // SAFETY: it is mapped until the next line.
+            same!(unsafe { byte.read_volatile() }, me as u8 + 1);
+            same!(raw::named("munmap", &[at, len]), 0);
+        }
+        Ok(())
+    }
+    nothing_stays(3, || {
+        let all: Vec<_> = (0..4).map(|me| thread::spawn(move || storm(me))).collect();
+        all.into_iter().try_for_each(|t| t.join().map_err(|_| "panicked".to_owned())?)
+    })
+}
+
+fn files() -> Result<(), String> {
+    let run = || {
+        let dir = std::path::Path::new("/tmp/stress");
+        fs::create_dir(dir).map_err(failed("mkdir"))?;
+        for n in 0..4000 {
+            let file = File::create(dir.join(format!("file-{n}")));
+            if n % 100 == 0 {
+                file.and_then(|mut f| f.write_all(b"x")).map_err(failed("write"))?;
+            } else {
+                file.map_err(failed("create"))?;
+            }
+        }
+        same!(fs::read_dir(dir).map_err(failed("readdir"))?.count(), 4000);
+        // Not in the order in which they came.
+        for n in (0..4000).map(|n| n * 2731 % 4000) {
+            fs::remove_file(dir.join(format!("file-{n}"))).map_err(failed("remove"))?;
+        }
+        fs::remove_dir(dir).map_err(failed("rmdir"))
+    };
+    nothing_stays(1, run)
+}
+
+fn fill_files() -> Result<(), String> {
+    let block = vec![0x77; 256 << 10];
+    nothing_stays(1, || {
+        for _ in 0..34 {
+            let mut file = File::create("/tmp/full").map_err(failed("create"))?;
+            let mut written = 0_usize;
+            let end = loop {
+                match file.write(&block) {
+                    Ok(n) => written += n,
+                    Err(e) => break e,
+                }
+            };
+            same!(end.kind(), ErrorKind::StorageFull);
+            same!(written > 4 << 20, true);
+            drop(file);
+            fs::remove_file("/tmp/full").map_err(failed("remove"))?;
+        }
+        Ok(())
+    })
+}
+
+fn fill_pages() -> Result<(), String> {
+    nothing_stays(1, || {
+        for round in 0..34_u8 {
+            // All but what page tables take.
+            let len = (meminfo_kib("MemAvailable:")? as usize - 512) << 10;
+            let at = raw::named("mmap", &[0, len, 3, 0x22, usize::MAX, 0]);
+            let at = usize::try_from(at).map_err(|_| format!("mmap: {at}"))?;
+            for page in (0..len).step_by(PAGE) {
+                let byte: *mut u8 = std::ptr::with_exposed_provenance_mut(at + page);
+                // SAFETY: the mapping is this thread's alone.
+                unsafe { byte.write_volatile(round) };
+            }
+            same!(meminfo_kib("MemAvailable:")? < 1024, true);
+            same!(raw::named("munmap", &[at, len]), 0);
+        }
+        Ok(())
+    })
+}
