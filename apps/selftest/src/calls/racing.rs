@@ -8,12 +8,17 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
 /// How often each pointer of each form is raced for.
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 3;
 
 /// What is taken away now: an address, 0 for nothing, 1 for the end.
 static TARGET: AtomicUsize = AtomicUsize::new(0);
 /// Whether pages go (and come back as zeroes), or are only forbidden.
 static UNMAP: AtomicBool = AtomicBool::new(false);
+/// How often memory may still go: each call allows for some, for on a machine with more
+/// CPUs than its host has each time costs a turn of the host's scheduler.
+static LEFT: AtomicUsize = AtomicUsize::new(0);
+/// What is allowed for one call.
+const FOR_A_CALL: usize = 1;
 /// Rounds that the other thread went through.
 static TURNS: AtomicUsize = AtomicUsize::new(0);
 
@@ -22,7 +27,7 @@ fn take_away() {
         let at = TARGET.load(Ordering::SeqCst);
         match at {
             1 => return,
-            0 => {
+            _ if at == 0 || LEFT.load(Ordering::SeqCst) == 0 => {
                 raw::named("sched_yield", &[]);
             }
             _ if UNMAP.load(Ordering::SeqCst) => {
@@ -35,6 +40,7 @@ fn take_away() {
                 raw::named("mprotect", &[at, Slot::len(), 3]);
             }
         }
+        LEFT.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| Some(n.saturating_sub(1))).ok();
         TURNS.fetch_add(1, Ordering::SeqCst);
     }
 }
@@ -77,6 +83,7 @@ fn race(fixture: &mut Fixture, arena: &Arena) -> Result<(), String> {
             for _ in 0..ROUNDS {
                 // Forbidden memory keeps its contents, so only two answers are right, once
                 // the files are as the form needs them; zeroes make others right.
+                LEFT.store(FOR_A_CALL, Ordering::SeqCst);
                 let result = raw::call(number, args);
                 let known = is_right(form, result)
                     || BAD_ADDRESS.contains(&result)
