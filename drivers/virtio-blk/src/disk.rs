@@ -10,7 +10,7 @@ use driver_api::log;
 use driver_api::sync::IrqLock;
 use driver_api::{Error, Result, Wake, Worker};
 use spin::Once;
-use virtio::{Device, Queue};
+use virtio::Device;
 
 use crate::config::{Config, feature};
 use crate::lane::{Ended, Lane, Pending};
@@ -53,23 +53,20 @@ impl Disk {
         let wakes: Vec<Arc<dyn Wake>> = (0..count).map(|_| bell.clone() as _).collect();
         device.attach(&wakes)?;
         let mut lanes = Vec::new();
-        let mut geometry = None;
+        // The queues may differ: what fits the smallest fits all.
+        let mut least = QUEUE_SIZE;
         for n in 0..count {
-            let queue: Queue<u16> = device.queue(n, QUEUE_SIZE)?;
-            let fits = config.geometry(features, count.into(), queue.size())?;
-            // The queues may differ: what fits the smallest fits all.
-            let least = geometry.get_or_insert(fits);
-            if fits.max_segments < least.max_segments {
-                *least = fits;
-            }
-            lanes.push(IrqLock::new(Lane::new(&device, queue, fits.sector_size)?));
+            let queue = device.queue(n, QUEUE_SIZE)?;
+            least = least.min(queue.size());
+            lanes.push(IrqLock::new(Lane::new(&device, queue)?));
         }
+        let geometry = config.geometry(features, count.into(), least)?;
         device.ready();
         let services = device.services();
         let disk = Arc::new(Self {
             device,
             features,
-            geometry: geometry.ok_or(Error::Io)?,
+            geometry,
             lanes: lanes.into(),
             resetting: AtomicBool::new(false),
             dead: AtomicBool::new(false),
@@ -99,7 +96,7 @@ impl Disk {
             loop {
                 let next = {
                     let mut lane = lane.lock();
-                    let next = lane.next(self.geometry.volatile_cache);
+                    let next = lane.next(&self.geometry);
                     if core::mem::take(&mut lane.submitted) {
                         self.device.notify(&lane.queue);
                     }
@@ -158,8 +155,8 @@ impl Disk {
             for (pending, buffers) in again {
                 if alive.is_err() {
                     ended.push(Ended { pending, result: Err(Error::Io), buffers });
-                } else if let Err(e) = lane.submit(pending, buffers) {
-                    ended.push(e);
+                } else if let Err(e) = lane.submit(pending, buffers, &self.geometry) {
+                    ended.push(*e);
                 }
             }
             if alive.is_ok() {
@@ -252,7 +249,7 @@ impl BlockDevice for Disk {
             return refuse(error, pending.into_request(segments));
         }
         let buffers = segments.into_iter().map(|s| s.buffer).collect();
-        if let Err(ended) = lane.submit(pending, buffers) {
+        if let Err(ended) = lane.submit(pending, buffers, &self.geometry) {
             drop(lane);
             ended.tell();
             return Ok(ticket);

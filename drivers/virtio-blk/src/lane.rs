@@ -1,9 +1,10 @@
 //! A queue and its requests.
 
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use driver_api::block::{Completion, Done, Operation, Request, Segment, Ticket};
+use driver_api::block::{Completion, Done, Geometry, Operation, Request, Segment, Ticket};
 use driver_api::dma::{ANYWHERE, DmaBuffer, DmaShared};
 use driver_api::{Error, Result};
 use virtio::{Completed, Device, Part, Queue, Stopped};
@@ -70,8 +71,10 @@ impl Pending {
     /// Its one completion, with the buffers that there are.
     pub fn complete(mut self, result: Result<()>, mut buffers: Vec<DmaBuffer>) {
         buffers.append(&mut self.buffers);
-        let segments = buffers.into_iter().zip(self.lens);
-        let segments = segments.map(|(buffer, len)| Segment { buffer, len }).collect();
+        let mut segments = Vec::with_capacity(buffers.len());
+        for (buffer, len) in buffers.into_iter().zip(self.lens) {
+            segments.push(Segment { buffer, len });
+        }
         self.done.complete(Done { token: self.token, result, segments });
     }
 
@@ -112,18 +115,16 @@ impl Ended {
 
 /// A queue.
 pub struct Lane {
-    pub queue: Queue<u16>,
+    pub queue: Queue,
     shared: DmaShared,
     slots: Vec<Option<Pending>>,
     free: Vec<u16>,
-    /// Sectors of 512 bytes in one of the disk.
-    scale: u64,
     /// A write has become a flush of which the device was not told.
     pub submitted: bool,
 }
 
 impl Lane {
-    pub fn new(device: &Device, queue: Queue<u16>, sector_size: u32) -> Result<Self> {
+    pub fn new(device: &Device, queue: Queue) -> Result<Self> {
         let count = queue.size() / EXTRA as u16;
         let bytes = SLOT * usize::from(count);
         let shared = DmaShared::new(device.services().dma(), bytes, ANYWHERE)?;
@@ -132,8 +133,7 @@ impl Lane {
         free.try_reserve_exact(count.into()).map_err(|_| Error::NoMemory)?;
         slots.resize_with(count.into(), || None);
         free.extend((0..count).rev());
-        let scale = u64::from(sector_size / WIRE_SECTOR);
-        Ok(Self { queue, shared, slots, free, scale, submitted: false })
+        Ok(Self { queue, shared, slots, free, submitted: false })
     }
 
     /// Whether a request with `segments` segments can be submitted now.
@@ -147,13 +147,17 @@ impl Lane {
         &mut self,
         mut pending: Pending,
         buffers: Vec<DmaBuffer>,
-    ) -> core::result::Result<(), Ended> {
-        let fail = |pending, buffers, error| Err(Ended { pending, result: Err(error), buffers });
+        geometry: &Geometry,
+    ) -> core::result::Result<(), Box<Ended>> {
+        let fail =
+            |pending, buffers, error| Err(Box::new(Ended { pending, result: Err(error), buffers }));
         let Some(slot) = self.free.pop() else { return fail(pending, buffers, Error::Io) };
         let at = SLOT * usize::from(slot);
         self.shared.write32(at, pending.kind());
         self.shared.write32(at + 4, 0);
-        let wire = if pending.kind() == FLUSH { 0 } else { pending.sector * self.scale };
+        // Sectors have 512 bytes on the wire, whatever the disk's have (5.2.6).
+        let scale = u64::from(geometry.sector_size / WIRE_SECTOR);
+        let wire = if pending.kind() == FLUSH { 0 } else { pending.sector * scale };
         self.shared.write64(at + 8, wire);
         self.shared.write8(at + STATUS, NOT_YET);
         let write = pending.operation == Operation::Read;
@@ -163,7 +167,7 @@ impl Lane {
         parts.extend(data.map(|(buffer, &len)| Part::Buffer { buffer, offset: 0, len, write }));
         parts.push(Part::Shared { bus: self.shared.bus(at + STATUS), len: 1, write: true });
         pending.attempts += 1;
-        if let Err(rejected) = self.queue.submit(parts, slot) {
+        if let Err(rejected) = self.queue.submit(parts, slot.into()) {
             self.free.push(slot);
             let buffers = rejected.parts.into_iter().filter_map(buffer).collect();
             return fail(pending, buffers, rejected.error);
@@ -174,20 +178,21 @@ impl Lane {
         Ok(())
     }
 
-    fn take(&mut self, slot: u16) -> Option<Pending> {
+    /// The request in the slot that its chain's number says.
+    fn take(&mut self, tag: u64) -> Option<Pending> {
+        let slot = u16::try_from(tag).ok()?;
         let pending = self.slots.get_mut(usize::from(slot))?.take()?;
         self.free.push(slot);
         Some(pending)
     }
 
-    /// The next request that the device has ended; `flush` says whether writes that want it
-    /// are flushed.
+    /// The next request that the device has ended.
     ///
     /// # Errors
     /// `Io` when the device is wrong.
-    pub fn next(&mut self, flush: bool) -> Result<Option<Ended>> {
+    pub fn next(&mut self, geometry: &Geometry) -> Result<Option<Ended>> {
         while let Some(Completed { tag, buffers, written }) = self.queue.pop()? {
-            let status = self.shared.read8(SLOT * usize::from(tag) + STATUS);
+            let status = self.shared.read8(SLOT * tag as usize + STATUS);
             let Some(mut pending) = self.take(tag) else { return Err(Error::Io) };
             let short = (written as usize) < pending.written();
             let result = match status {
@@ -196,15 +201,15 @@ impl Lane {
                 _ => Err(Error::Io),
             };
             let fua = pending.operation == Operation::Write { fua: true };
-            if flush && fua && result.is_ok() && !pending.flushing {
+            if geometry.volatile_cache && fua && result.is_ok() && !pending.flushing {
                 // Virtio has no forced unit access: the write is complete when a flush is.
                 pending.flushing = true;
                 pending.attempts = 0;
                 pending.buffers = buffers;
                 self.submitted = true;
-                match self.submit(pending, Vec::new()) {
+                match self.submit(pending, Vec::new(), geometry) {
                     Ok(()) => continue,
-                    Err(ended) => return Ok(Some(ended)),
+                    Err(ended) => return Ok(Some(*ended)),
                 }
             }
             return Ok(Some(Ended { pending, result, buffers }));

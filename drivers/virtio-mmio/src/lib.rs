@@ -68,18 +68,17 @@ struct Place {
 /// Offers every device that is there.
 fn probe(kernel: &'static dyn Kernel) -> Result<()> {
     let services = driver_api::services();
-    let described = (0..MOST).map_while(|n| by_tree(kernel, n)).flatten();
-    let words = services.described_devices("virtio_mmio.device");
-    let by_word = words.iter().filter_map(|word| {
-        let place = words::parse(word);
-        if place.is_none() {
-            log::warn!(target: "virtio-mmio", "cannot read virtio_mmio.device={}: it is SIZE@BASE:IRQ", word.escape_ascii());
-        }
-        place
-    });
     let mut any = false;
-    for place in described.chain(by_word) {
+    for place in (0..MOST).map_while(|n| by_tree(kernel, n)).flatten() {
         any |= offer(services, &place);
+    }
+    for (n, word) in services.described_devices("virtio_mmio.device").iter().enumerate() {
+        match words::parse(word) {
+            Some(place) => any |= offer(services, &place),
+            None => {
+                log::warn!(target: "virtio-mmio", "virtio_mmio.device= number {n} is not SIZE@BASE:IRQ");
+            }
+        }
     }
     if any { Ok(()) } else { Err(Error::NoDevice) }
 }
@@ -98,6 +97,7 @@ fn by_tree(kernel: &'static dyn Kernel, index: usize) -> Option<Option<Place>> {
 }
 
 /// Offers the device at `place`; whether there is one.
+#[inline(never)]
 fn offer(services: &'static dyn Services, place: &Place) -> bool {
     match Device::open(services, place) {
         Ok(device) => {

@@ -139,7 +139,7 @@ fn interrupts_are_acknowledged_and_wake() {
     let (machine, model) = machine(Model::new(2, 4));
     let device = Device::open(machine, &PLACE).unwrap();
     let bell = Arc::new(Bell::default());
-    device.attach(&[bell.clone()]).unwrap();
+    device.attach(&[bell.clone() as Arc<dyn Wake>]).unwrap();
     model.set(register::INTERRUPT_STATUS, 3);
     machine.pull_line(LINE, || false);
     assert_eq!(*bell.0.lock(), 1);

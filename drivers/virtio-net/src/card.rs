@@ -60,7 +60,7 @@ pub(crate) const PATIENCE_NS: u64 = 5_000_000_000;
 /// The transmit side.
 struct Transmit {
     /// With each frame: until when it must have left.
-    queue: Queue<u64>,
+    queue: Queue,
     /// A frame was refused for want of room.
     blocked: bool,
 }
@@ -70,7 +70,7 @@ pub struct Card {
     device: Device,
     features: u64,
     info: NetInfo,
-    receive: IrqLock<Queue<()>>,
+    receive: IrqLock<Queue>,
     transmit: IrqLock<Transmit>,
     link: AtomicBool,
     client: Once<Arc<dyn NetClient>>,
@@ -181,9 +181,9 @@ impl Card {
     }
 
     /// `false`: there was no room, and the buffer is free.
-    fn post_one(&self, queue: &mut Queue<()>, buffer: DmaBuffer) -> bool {
+    fn post_one(&self, queue: &mut Queue, buffer: DmaBuffer) -> bool {
         let part = Part::Buffer { buffer, offset: 0, len: BUFFER, write: true };
-        let posted = queue.submit(Vec::from([part]), ()).is_ok();
+        let posted = queue.submit(Vec::from([part]), 0).is_ok();
         if posted {
             self.device.notify(queue);
         }
@@ -191,7 +191,7 @@ impl Card {
     }
 
     /// The frame in a buffer that the device has filled, or the buffer when there is none.
-    fn frame(&self, done: Completed<()>) -> core::result::Result<Frame, Option<DmaBuffer>> {
+    fn frame(&self, done: Completed) -> core::result::Result<Frame, Option<DmaBuffer>> {
         let Completed { mut buffers, written, .. } = done;
         let buffer = buffers.pop().ok_or(None)?;
         let written = written as usize;
@@ -223,7 +223,7 @@ impl Card {
         while let Some(done) = transmit.queue.pop()? {
             freed.push(done);
         }
-        let first = transmit.queue.tags().min().copied();
+        let first = transmit.queue.tags().min();
         let room = transmit.blocked && transmit.queue.room() > 0;
         transmit.blocked &= !room;
         drop(transmit);

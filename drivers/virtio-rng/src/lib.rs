@@ -47,7 +47,7 @@ fn start(device: Device) -> Result<()> {
 /// A source.
 struct Rng {
     device: Device,
-    queue: IrqLock<Queue<()>>,
+    queue: IrqLock<Queue>,
 }
 
 impl Rng {
@@ -85,7 +85,7 @@ impl EntropySource for Rng {
         let parts = Vec::from([Part::Buffer { buffer, offset: 0, len, write: true }]);
         {
             let mut queue = self.queue.lock();
-            queue.submit(parts, ()).map_err(|r| r.error)?;
+            queue.submit(parts, 0).map_err(|r| r.error)?;
             self.device.notify(&queue);
         }
         let (buffer, written) = self.wait().inspect_err(|_| self.give_up())?;

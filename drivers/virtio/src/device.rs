@@ -56,6 +56,7 @@ impl Device {
     /// # Errors
     /// `TimedOut` when it does not answer the reset, `Unsupported` when it is not modern or
     /// refuses the features.
+    #[inline(never)]
     pub fn begin(&self, wanted: u64) -> Result<u64> {
         self.reset()?;
         let t = &self.transport;
@@ -95,7 +96,8 @@ impl Device {
     /// # Errors
     /// `NoDevice` when the device has no such queue, `NoMemory`, and what the transport
     /// says.
-    pub fn queue<T>(&self, index: u16, size: u16) -> Result<Queue<T>> {
+    #[inline(never)]
+    pub fn queue(&self, index: u16, size: u16) -> Result<Queue> {
         let most = self.transport.queue_size(index);
         let queue = Queue::new(self.services.dma(), index, size.min(most), ANYWHERE)?;
         self.transport.set_queue(index, queue.size(), &queue.rings())?;
@@ -106,7 +108,8 @@ impl Device {
     ///
     /// # Errors
     /// `Io` when the device has become another.
-    pub fn restore<T>(&self, queue: &Queue<T>) -> Result<()> {
+    #[inline(never)]
+    pub fn restore(&self, queue: &Queue) -> Result<()> {
         if self.transport.queue_size(queue.index()) < queue.size() {
             return Err(Error::Io);
         }
@@ -120,7 +123,8 @@ impl Device {
     }
 
     /// Tells it that `queue` has something new, unless it looks anyway.
-    pub fn notify<T>(&self, queue: &Queue<T>) {
+    #[inline(never)]
+    pub fn notify(&self, queue: &Queue) {
         if queue.wants_notification() {
             self.transport.notify(queue.index());
         }
@@ -136,6 +140,7 @@ impl Device {
     ///
     /// # Errors
     /// `TimedOut`.
+    #[inline(never)]
     pub fn reset(&self) -> Result<Stopped> {
         self.transport.set_status(0);
         for _ in 0..RESET_MS {
@@ -150,6 +155,7 @@ impl Device {
     /// Stops it for good or until [`Self::begin`]: by a reset, or where it does not answer
     /// that, by keeping it from memory. `None` where neither works.
     #[must_use]
+    #[inline(never)]
     pub fn stop(&self) -> Option<Stopped> {
         match self.reset() {
             Ok(stopped) => Some(stopped),
@@ -242,11 +248,11 @@ mod tests {
             [(8, 64, Ok(8)), (256, 64, Ok(64)), (u16::MAX, 100, Ok(64)), (7, 64, Ok(4))]
         {
             fake.set_queue_size(0, offered);
-            let size = device.queue::<()>(0, asked).map(|q| q.size());
+            let size = device.queue(0, asked).map(|q| q.size());
             assert_eq!(size, wanted, "{offered} offered");
         }
         fake.set_queue_size(0, 0);
-        assert_eq!(device.queue::<()>(0, 8).err(), Some(Error::NoDevice));
-        assert_eq!(device.queue::<()>(5, 8).err(), Some(Error::NoDevice));
+        assert_eq!(device.queue(0, 8).err(), Some(Error::NoDevice));
+        assert_eq!(device.queue(5, 8).err(), Some(Error::NoDevice));
     }
 }

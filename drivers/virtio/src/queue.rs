@@ -73,21 +73,21 @@ impl Part {
 
 /// A chain that was not taken.
 #[derive(Debug)]
-pub struct Rejected<T> {
+pub struct Rejected {
     /// `Busy` when there are too few free descriptors, `Invalid` for pieces that are empty,
     /// outside their memory, or read after written ones, `Io` on a broken queue.
     pub error: Error,
     /// The pieces, as they were.
     pub parts: Vec<Part>,
     /// What was to come back with them.
-    pub tag: T,
+    pub tag: u64,
 }
 
 /// A chain that has come back.
 #[derive(Debug)]
-pub struct Completed<T> {
+pub struct Completed {
     /// What was submitted with it.
-    pub tag: T,
+    pub tag: u64,
     /// Its buffers, in order.
     pub buffers: Vec<DmaBuffer>,
     /// Bytes that the device says it has written, never more than it could.
@@ -95,25 +95,26 @@ pub struct Completed<T> {
 }
 
 /// A chain that the device has.
-struct Chain<T> {
-    tag: T,
+struct Chain {
+    tag: u64,
     lent: Vec<Lent>,
     /// Bytes that the device may write.
     writable: u64,
 }
 
-impl<T> Chain<T> {
+impl Chain {
     /// # Safety
     /// The device has used the chain, or was stopped.
-    unsafe fn complete(self, written: u32) -> Completed<T> {
+    unsafe fn complete(self, written: u32) -> Completed {
         // SAFETY: the caller's promise.
         let buffers = self.lent.into_iter().map(|l| unsafe { l.reclaim() }).collect();
         Completed { tag: self.tag, buffers, written }
     }
 }
 
-/// A queue. `T` is what the driver wants back with a chain.
-pub struct Queue<T> {
+/// A queue. With each chain goes a number of the driver's, which comes back with it. (Not a
+/// type parameter: each driver would have a queue of its own in the kernel.)
+pub struct Queue {
     index: u16,
     size: u16,
     memory: DmaShared,
@@ -122,7 +123,7 @@ pub struct Queue<T> {
     /// For each descriptor in use: the next one of its chain.
     next: Vec<Option<u16>>,
     /// By first descriptor.
-    chains: Vec<Option<Chain<T>>>,
+    chains: Vec<Option<Chain>>,
     in_flight: u16,
     /// What the available ring's index is.
     submitted: u16,
@@ -132,11 +133,12 @@ pub struct Queue<T> {
     broken: bool,
 }
 
-impl<T> Queue<T> {
+impl Queue {
     /// A queue of at most `size` descriptors: the largest power of two.
     ///
     /// # Errors
     /// `NoDevice` for a size of 0, `NoMemory`.
+    #[inline(never)]
     pub fn new(arena: &'static dyn DmaArena, index: u16, size: u16, limit: u64) -> Result<Self> {
         let size = match size.min(LARGEST) {
             0 => return Err(Error::NoDevice),
@@ -182,6 +184,7 @@ impl<T> Queue<T> {
     }
 
     /// Empties the rings.
+    #[inline(never)]
     fn clear(&mut self) {
         for at in (0..self.memory.len()).step_by(8) {
             self.memory.write64(at, 0);
@@ -250,11 +253,12 @@ impl<T> Queue<T> {
     ///
     /// # Errors
     /// See [`Rejected`].
+    #[inline(never)]
     pub fn submit(
         &mut self,
         parts: Vec<Part>,
-        tag: T,
-    ) -> core::result::Result<(), Box<Rejected<T>>> {
+        tag: u64,
+    ) -> core::result::Result<(), Box<Rejected>> {
         if let Err(error) = self.check(&parts) {
             return Err(Box::new(Rejected { error, parts, tag }));
         }
@@ -326,8 +330,8 @@ impl<T> Queue<T> {
     }
 
     /// What was submitted with the chains that the device has.
-    pub fn tags(&self) -> impl Iterator<Item = &T> {
-        self.chains.iter().flatten().map(|c| &c.tag)
+    pub fn tags(&self) -> impl Iterator<Item = u64> {
+        self.chains.iter().flatten().map(|c| c.tag)
     }
 
     /// Whether the device has used a chain that was not popped yet.
@@ -341,7 +345,8 @@ impl<T> Queue<T> {
     /// # Errors
     /// `Io` when the device has written something that makes no sense: the queue is broken
     /// from then on, and everything in it comes back by [`Self::drain`].
-    pub fn pop(&mut self) -> Result<Option<Completed<T>>> {
+    #[inline(never)]
+    pub fn pop(&mut self) -> Result<Option<Completed>> {
         if self.broken {
             return Err(Error::Io);
         }
@@ -380,7 +385,8 @@ impl<T> Queue<T> {
 
     /// Takes back everything that the device had, and is empty. The device must be given the
     /// queue again ([`crate::Device::restore`]) before it is used.
-    pub fn drain(&mut self, _stopped: &Stopped) -> Vec<Completed<T>> {
+    #[inline(never)]
+    pub fn drain(&mut self, _stopped: &Stopped) -> Vec<Completed> {
         let chains = self.chains.iter_mut().filter_map(Option::take);
         // SAFETY: the device was stopped, which the proof says.
         let all = chains.map(|c| unsafe { c.complete(0) }).collect();
@@ -390,7 +396,8 @@ impl<T> Queue<T> {
 
     /// Takes back what came with the chains but leaves their memory to a device that cannot
     /// be stopped. The queue stays broken.
-    pub fn abandon(&mut self) -> Vec<T> {
+    #[inline(never)]
+    pub fn abandon(&mut self) -> Vec<u64> {
         self.broken = true;
         self.in_flight = 0;
         self.chains.iter_mut().filter_map(Option::take).map(|c| c.tag).collect()

@@ -11,7 +11,7 @@ struct Bench {
     machine: &'static Machine,
     fake: Arc<Fake>,
     device: Device,
-    queue: Queue<u32>,
+    queue: Queue,
 }
 
 fn bench(size: u16) -> Bench {
@@ -30,7 +30,7 @@ impl Bench {
     }
 
     /// A chain with a piece to read and one to write.
-    fn submit(&mut self, tag: u32) {
+    fn submit(&mut self, tag: u64) {
         let parts = Vec::from([self.buffer(10, false), self.buffer(100, true)]);
         self.queue.submit(parts, tag).unwrap();
     }
@@ -86,7 +86,7 @@ fn chains_go_to_the_device_and_come_back_in_any_order() {
     }
     for n in [2, 0, 3, 1] {
         let done = b.queue.pop().unwrap().unwrap();
-        assert_eq!((done.tag, done.written), (n, 50 + n));
+        assert_eq!((done.tag, done.written), (n, 50 + n as u32));
         assert_eq!(done.buffers[1].bytes()[..100], [n as u8 + 1; 100]);
     }
     assert!(b.queue.pop().unwrap().is_none());
@@ -96,7 +96,7 @@ fn chains_go_to_the_device_and_come_back_in_any_order() {
 #[test]
 fn indices_wrap() {
     let mut b = bench(4);
-    for round in 0..70_000_u32 {
+    for round in 0..70_000 {
         let parts = Vec::from([Part::Shared { bus: 0x1000, len: 8, write: true }]);
         b.queue.submit(parts, round).unwrap();
         let chain = b.fake.take(0).unwrap();

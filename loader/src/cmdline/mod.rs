@@ -286,13 +286,13 @@ pub fn options(default: &[u8], given: &[u8]) -> Options {
     options
 }
 
-/// The values of the words `key=…` of `line`, in order.
-pub fn values<'a>(line: &'a [u8], key: &'a str) -> impl Iterator<Item = Vec<u8>> + 'a {
-    Words::new(line).filter_map(move |word| {
+/// Adds the values of the words `key=…` of `line` to `values`, in order.
+pub fn values(line: &[u8], key: &str, values: &mut Vec<Vec<u8>>) {
+    for word in Words::new(line) {
         let text: Vec<u8> = word.bytes().collect();
-        let value = text.strip_prefix(key.as_bytes())?.strip_prefix(b"=")?;
-        Some(value.to_vec())
-    })
+        let value = text.strip_prefix(key.as_bytes()).and_then(|v| v.strip_prefix(b"="));
+        values.extend(value.map(<[u8]>::to_vec));
+    }
 }
 
 /// A command line, taken apart.

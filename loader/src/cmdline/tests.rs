@@ -122,3 +122,11 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn values_of_a_key_are_found_wherever_they_stand() {
+    let line = b"virtio_mmio.device=a x=1 /bin/p \"virtio_mmio.device=b c\" virtio_mmio.devices=d -- virtio_mmio.device= y";
+    let mut found = Vec::new();
+    super::values(line, "virtio_mmio.device", &mut found);
+    assert_eq!(found, [&b"a"[..], b"b c", b""]);
+}

@@ -26,8 +26,7 @@ static DISKS: Names<dyn BlockDevice> = Names::new();
 /// A driver has found a disk.
 pub(super) fn add(at: BusAddress, device: Arc<dyn BlockDevice>) {
     let g = device.geometry();
-    let fixed = if g.read_only { ", read-only" } else { "" };
-    log::info!(target: "block", "disk at {at}: {} sectors of {} bytes{fixed}", g.sectors, g.sector_size);
+    log::info!(target: "block", "disk at {at}: {} sectors of {} bytes", g.sectors, g.sector_size);
     DISKS.add(at, device);
 }
 

@@ -79,9 +79,11 @@ impl Services for crate::registry::Services {
 
     fn described_devices(&self, key: &str) -> Vec<Vec<u8>> {
         let given = end::boot_info().map_or(&[][..], |info| info.cmdline);
-        cmdline::values(mm::image::default_cmdline(), key)
-            .chain(cmdline::values(given, key))
-            .collect()
+        let mut all = Vec::new();
+        for line in [mm::image::default_cmdline(), given] {
+            cmdline::values(line, key, &mut all);
+        }
+        all
     }
 
     fn add_block(&self, at: BusAddress, device: Arc<dyn BlockDevice>) {

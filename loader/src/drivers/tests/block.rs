@@ -3,6 +3,7 @@
 //! inverted, the rest as it was.
 
 use alloc::sync::Arc;
+use alloc::vec;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU32, Ordering};
 
@@ -157,8 +158,7 @@ fn bytes_at_any_offset() -> Result<(), Failure> {
     let disk = Disk::new(disk()?);
     let mut rng = Rng(3);
     let base = (SCRATCH / 2) as u64;
-    let mut model = Vec::new();
-    model.resize(300_000, 0_u8);
+    let mut model = vec![0_u8; 300_000];
     ensure(disk.write_at(base, &model) == Ok(model.len()), "writing failed")?;
     for _ in 0..60 {
         let at = rng.next() as usize % model.len();
@@ -168,8 +168,7 @@ fn bytes_at_any_offset() -> Result<(), Failure> {
         let written = disk.write_at(base + at as u64, &model[at..at + len]);
         ensure(written == Ok(len), "writing failed")?;
     }
-    let mut seen = Vec::new();
-    seen.resize(model.len() - 1, 0);
+    let mut seen = vec![0; model.len() - 1];
     ensure(disk.read_at(base + 1, &mut seen) == Ok(seen.len()), "reading failed")?;
     ensure(seen == model[1..], "not what was written")?;
     let mut tail = [0; 100];
