@@ -7,7 +7,7 @@
 use crate::model::{Arch, Mode, Name, Pattern};
 use camino::Utf8PathBuf;
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Where a value came from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -382,6 +382,8 @@ pub struct ImageOn {
     pub program: Sourced<String>,
     pub args: Vec<String>,
     pub env: BTreeMap<String, String>,
+    /// The system calls that the kernel keeps, those of other archs too; `None`: all it has.
+    pub system_calls: Option<BTreeSet<&'static str>>,
 }
 
 /// `scenarios/<name>.toml`: one test that boots.

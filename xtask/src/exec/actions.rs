@@ -18,14 +18,14 @@ use crate::report::Event;
 use anyhow::{Context as _, Result, bail};
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Carries out the step of `io`. Gives what cargo compiled, for the steps that call it.
 pub fn act(engine: &Engine<'_>, io: &StepIo<'_>) -> Result<Vec<Rebuilt>> {
     match &io.step.action {
         Action::CompileKernel { kernel } => return compile_kernel(engine, io, kernel),
         Action::CompileApps { .. } => return compile_apps(engine, io),
-        Action::SyscallTable { arch } => syscall_table(io, *arch)?,
+        Action::SyscallTable { arch, only } => syscall_table(io, *arch, only.as_ref())?,
         Action::Link { arch, lto } => link_kernel(engine, io, (*arch, *lto))?,
         Action::Relocate(plan) => relocate(io, plan)?,
         Action::Strip => {
@@ -173,9 +173,14 @@ fn compile_apps(engine: &Engine<'_>, io: &StepIo<'_>) -> Result<Vec<Rebuilt>> {
     Ok(outcome.rebuilt)
 }
 
-fn syscall_table(io: &StepIo<'_>, arch: Arch) -> Result<()> {
+fn syscall_table(
+    io: &StepIo<'_>,
+    arch: Arch,
+    only: Option<&BTreeSet<&'static str>>,
+) -> Result<()> {
     let archive = io.made(io.input_named("libkernel.a")?)?;
-    let object = link::syscall_object(arch, &link::syscalls_defined(&archive)?)?;
+    let defined = link::syscalls_defined(&archive)?;
+    let object = link::syscall_object(arch, &link::syscalls_kept(arch, defined, only)?)?;
     io.put(io.output_named("syscalls.o")?, &object)
 }
 

@@ -31,7 +31,7 @@ pub use relocate::{RelocateError, RelocatePlan, relocate};
 pub use size::OwnerSize;
 pub use size::{SizeTable, size_table};
 pub use strip::{strip, strip_sections};
-pub use syscalls::{syscall_object, syscalls_defined};
+pub use syscalls::{syscall_object, syscalls_defined, syscalls_kept};
 
 #[cfg(test)]
 pub mod tests;

@@ -26,6 +26,8 @@ pub enum SyscallTableError {
     NoIndex,
     /// Functions named `sys_…` after no call of Linux.
     Unknown(Vec<String>),
+    /// An image lists calls that the kernel does not define on its arch.
+    Lacking(Vec<&'static str>),
     /// The object file cannot be written; the text says why.
     Object(String),
 }
@@ -39,6 +41,12 @@ impl fmt::Display for SyscallTableError {
                 f,
                 "the kernel defines {}, but Linux has no such system call; \
                  the names are those of formats/linux-abi",
+                names.join(", ")
+            ),
+            Self::Lacking(names) => write!(
+                f,
+                "the image's `system-calls` lists {}, which the kernel does not have; \
+                 docs/linux-calls.md lists what it has",
                 names.join(", ")
             ),
             Self::Object(why) => write!(f, "the system-call table cannot be written: {why}"),
@@ -75,6 +83,23 @@ pub fn syscalls_defined(archive: &[u8]) -> Result<BTreeSet<&'static str>, Syscal
     }
 }
 
+/// The calls of a kernel that defines `defined` and is to keep `only` (all when `None`).
+/// What `only` lists for another arch alone is left out.
+///
+/// # Errors
+/// When `only` lists a call of this arch that is not defined.
+pub fn syscalls_kept(
+    arch: Arch,
+    defined: BTreeSet<&'static str>,
+    only: Option<&BTreeSet<&'static str>>,
+) -> Result<BTreeSet<&'static str>, SyscallTableError> {
+    let Some(only) = only else { return Ok(defined) };
+    let here = |name: &str| linux_abi::by_name(name).is_some_and(|c| number(c, arch).is_some());
+    let wanted: BTreeSet<_> = only.iter().copied().filter(|name| here(name)).collect();
+    let lacking: Vec<_> = wanted.difference(&defined).copied().collect();
+    if lacking.is_empty() { Ok(wanted) } else { Err(SyscallTableError::Lacking(lacking)) }
+}
+
 /// The call's number on `arch`.
 fn number(call: &Syscall, arch: Arch) -> Option<u16> {
     match arch {
@@ -85,7 +110,7 @@ fn number(call: &Syscall, arch: Arch) -> Option<u16> {
 
 /// The relocatable object file that defines the table for the calls in `defined`: entry N
 /// is the address of the symbol `sys_<name>` of call N, and 0 where N is unassigned or its
-/// call is not in `defined`. The table ends after the highest number that `arch` assigns.
+/// call is not in `defined`. The table ends after the highest number among them.
 ///
 /// # Errors
 /// When the object cannot be written.
@@ -97,7 +122,8 @@ pub fn syscall_object(arch: Arch, defined: &BTreeSet<&str>) -> Result<Vec<u8>, S
     };
     let mut object = Object::new(BinaryFormat::Elf, machine, Endianness::Little);
     let assigned = SYSCALLS.iter().filter_map(|s| Some((u64::from(number(s, arch)?), s.name)));
-    let count = assigned.clone().map(|(n, _)| n + 1).max().unwrap_or(0);
+    let kept = assigned.filter(|(_, name)| defined.contains(name));
+    let count = kept.clone().map(|(n, _)| n + 1).max().unwrap_or(0);
     let size = count * 8;
 
     let rodata = object.section_id(object::write::StandardSection::ReadOnlyData);
@@ -110,7 +136,7 @@ pub fn syscall_object(arch: Arch, defined: &BTreeSet<&str>) -> Result<Vec<u8>, S
     let zeros = vec![0; usize::try_from(size).unwrap_or(0)];
     let start = object.append_section_data(relro, &zeros, 8);
     define(&mut object, TABLE_SYMBOL, relro, start, size);
-    for (n, name) in assigned.filter(|(_, name)| defined.contains(name)) {
+    for (n, name) in kept {
         let symbol = undefined(&mut object, &format!("{SYMBOL_PREFIX}{name}"));
         let relocation = Relocation {
             offset: start + n * 8,
@@ -167,7 +193,7 @@ mod tests {
 
     #[test]
     fn the_table_has_each_call_at_its_number() {
-        for (arch, read, count) in [(Arch::X64, 0, 470), (Arch::Aarch64, 63, 470)] {
+        for (arch, read, count) in [(Arch::X64, 0, 2), (Arch::Aarch64, 63, 65)] {
             let bytes = syscall_object(arch, &BTreeSet::from(["read", "write"])).unwrap();
             // goblin: a reader that shares no code with the writer.
             let elf = Elf::parse(&bytes).unwrap();
@@ -194,6 +220,24 @@ mod tests {
                 .unwrap();
             assert_eq!(of_read.r_offset, read * 8);
         }
+    }
+
+    #[test]
+    fn an_image_keeps_what_it_lists() {
+        let defined = BTreeSet::from(["open", "openat", "read", "write"]);
+        let kept = |arch, only: Option<&[&'static str]>| {
+            let only = only.map(|names| names.iter().copied().collect());
+            syscalls_kept(arch, defined.clone(), only.as_ref())
+        };
+        assert_eq!(kept(Arch::X64, None), Ok(defined.clone()));
+        assert_eq!(kept(Arch::X64, Some(&["open", "read"])), Ok(["open", "read"].into()));
+        // aarch64 has no `open`: the list serves both archs.
+        assert_eq!(kept(Arch::Aarch64, Some(&["open", "read"])), Ok(["read"].into()));
+        assert_eq!(kept(Arch::Aarch64, Some(&["open", "fork"])), Ok(BTreeSet::new()));
+        let refused = kept(Arch::X64, Some(&["fork", "read"])).unwrap_err();
+        assert_eq!(refused, SyscallTableError::Lacking(vec!["fork"]));
+        let text = refused.to_string();
+        assert!(text.contains("lists fork,") && text.contains("docs/linux-calls.md"), "{text}");
     }
 
     #[test]

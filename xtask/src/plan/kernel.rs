@@ -5,6 +5,7 @@
 use crate::config::resolved::{ModeConfig, SourcePath};
 use crate::model::{Arch, Digest, Mode, Name};
 use serde::Serialize;
+use std::collections::BTreeSet;
 
 /// One driver of a kernel: a crate and where it lies.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -35,6 +36,20 @@ impl KernelSpec {
         // A struct of strings and numbers always serialises.
         let bytes = serde_json::to_vec(self).unwrap_or_default();
         format!("{}-{}-{}", self.arch, self.mode, Digest::of(&bytes).short())
+    }
+
+    /// The key of this kernel linked with the system calls `calls` alone (all that it has when
+    /// `None`). They are no part of the static library: kernels that differ in them only share
+    /// its compilation.
+    #[must_use]
+    pub fn linked_key(&self, calls: Option<&BTreeSet<&'static str>>) -> String {
+        match calls {
+            None => self.key(),
+            Some(calls) => {
+                let list = calls.iter().copied().collect::<Vec<_>>().join(" ");
+                format!("{}-calls-{}", self.key(), Digest::of(list.as_bytes()).short())
+            }
+        }
     }
 }
 
@@ -80,5 +95,9 @@ pub mod tests {
         let mut c = spec();
         c.settings.lto = "off".into();
         assert!(a.key() != b.key() && a.key() != c.key() && b.key() != c.key());
+        let (few, fewer) = (["read", "write"].into(), ["write"].into());
+        let linked = [None, Some(&few), Some(&fewer)].map(|calls| a.linked_key(calls));
+        assert_eq!(linked[0], a.key());
+        assert!(linked[0] != linked[1] && linked[0] != linked[2] && linked[1] != linked[2]);
     }
 }

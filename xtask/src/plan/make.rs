@@ -151,8 +151,9 @@ impl Maker<'_> {
         let on = self.image(s)?.clone();
         let solved = solve(s)?;
         let spec = self.kernel_spec(s, &solved)?;
-        let linked = self.kernel(s, &spec)?;
-        let relocated = self.relocate(s, &spec, &linked)?;
+        let linked_key = spec.linked_key(on.system_calls.as_ref());
+        let linked = self.kernel(s, &spec, on.system_calls.as_ref())?;
+        let relocated = self.relocate(s, &spec, &linked_key, &linked)?;
         let (root, apps) = self.root(s, &on)?;
         let (folder, last) = self.assemble(s, &on, &spec, (&relocated, &root), &solved);
         let origins = [
@@ -169,7 +170,7 @@ impl Maker<'_> {
             image: s.image.value.clone(),
             origins: origins.map(|(k, o)| (k.to_owned(), o.clone())).into(),
             kernel_base: s.kernel_base.value,
-            kernel: spec.key(),
+            kernel: linked_key,
             drivers: solved,
             folder,
             apps,
@@ -207,7 +208,12 @@ impl Maker<'_> {
     }
 
     /// Compile → system-call table → link. Gives the linked PIE as an input.
-    fn kernel(&mut self, s: &Selection, spec: &KernelSpec) -> Result<Input, Refusal> {
+    fn kernel(
+        &mut self,
+        s: &Selection,
+        spec: &KernelSpec,
+        calls: Option<&BTreeSet<&'static str>>,
+    ) -> Result<Input, Refusal> {
         let key = spec.key();
         let folder = layout().kernel(&key);
         let arch = spec.arch;
@@ -228,11 +234,13 @@ impl Maker<'_> {
             origins: self.kernel_origins(s)?,
         });
         let archive = Input::Output { step: compile, path: archive };
+        let key = spec.linked_key(calls);
+        let folder = layout().kernel(&key);
         let table = self.step(
             format!("syscalls {key}"),
             vec![archive.clone()],
             folder.join("syscalls.o"),
-            Action::SyscallTable { arch },
+            Action::SyscallTable { arch, only: calls.cloned() },
         );
         let inputs = vec![archive, table, Input::File(script), Input::Tool(Tool::RustLld)];
         Ok(self.step(
@@ -248,11 +256,12 @@ impl Maker<'_> {
         &mut self,
         s: &Selection,
         spec: &KernelSpec,
+        key: &str,
         linked: &Input,
     ) -> Result<[Input; 2], Refusal> {
         let config = self.arch(s)?.0;
-        let at = format!("{}@{:#x}", spec.key(), s.kernel_base.value);
-        let folder = layout().kernel(&spec.key()).join(format!("{:#x}", s.kernel_base.value));
+        let at = format!("{key}@{:#x}", s.kernel_base.value);
+        let folder = layout().kernel(key).join(format!("{:#x}", s.kernel_base.value));
         let loader = folder.join("loader.elf");
         let action = Action::Relocate(Relocate {
             arch: spec.arch,
@@ -374,7 +383,7 @@ impl Maker<'_> {
             mode: spec.mode,
             profile,
             image: s.image.value.clone(),
-            kernel: spec.key(),
+            kernel: spec.linked_key(on.system_calls.as_ref()),
             kernel_base: s.kernel_base.value,
             drivers: solved.keys().cloned().collect(),
             plan: over(&digests),

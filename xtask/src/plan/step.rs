@@ -5,7 +5,7 @@ use crate::config::resolved::{ModeConfig, Origin, Shadowed, SourcePath};
 use crate::model::{Arch, Digest, Mode, Name};
 use camino::Utf8PathBuf;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The format of the plan's JSON.
 pub const FORMAT: u32 = 1;
@@ -122,8 +122,13 @@ pub enum Action {
         target: String,
         apps: Vec<Name>,
     },
-    /// The object file with the system calls that the static library defines.
-    SyscallTable { arch: Arch },
+    /// The object file with the system calls that the static library defines, or those of
+    /// them that `only` lists.
+    SyscallTable {
+        arch: Arch,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        only: Option<BTreeSet<&'static str>>,
+    },
     /// rust-lld links a PIE. With `lto` the static library holds LLVM bitcode, which the
     /// linker optimises and compiles.
     Link { arch: Arch, lto: bool },

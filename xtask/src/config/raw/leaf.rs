@@ -419,6 +419,27 @@ impl Leaf for Sha256 {
     }
 }
 
+/// A system call of Linux, by its name, on whichever arch has it.
+#[derive(Clone, Copy, Debug)]
+pub struct SystemCall(pub &'static str);
+
+impl Leaf for SystemCall {
+    const WHAT: &'static str = "a system call of Linux";
+    const PATTERN: Option<&'static str> = Some("^[a-z0-9_]+$");
+
+    fn parse(text: &str) -> Result<Self, Problem> {
+        linux_abi::by_name(text).map(|call| Self(call.name)).ok_or_else(|| {
+            let known = linux_abi::SYSCALLS.iter().map(|call| call.name);
+            let help = super::super::suggest::help(text, known, "see docs/linux-calls.md");
+            Problem::new(format!("Linux has no system call `{text}`")).help(help)
+        })
+    }
+
+    fn placeholder() -> Self {
+        Self("")
+    }
+}
+
 /// How a VM ends: `exit N`, `signal N`, `panic`, `oom` or `halt`.
 #[derive(Clone, Debug)]
 pub struct End(pub String);

@@ -1,6 +1,6 @@
 //! `manifests/`: images and components.
 
-use super::leaf::{EnvName, FileMode, ImagePath, Owner, RepoPath, Root};
+use super::leaf::{EnvName, FileMode, ImagePath, Owner, RepoPath, Root, SystemCall};
 use super::{Format, List};
 use crate::config::decode::Map;
 use crate::config::resolved::MemorySize;
@@ -69,6 +69,8 @@ table! {
         args: "args", List<String>, optional;
         /// Its environment.
         env: "env", Map<EnvName, String>, default "{}";
+        /// The system calls that its kernel has; all that Osier knows, when absent.
+        system_calls: "system-calls", List<SystemCall>, optional;
     }
 }
 

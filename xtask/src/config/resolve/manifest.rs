@@ -145,6 +145,7 @@ impl Resolver<'_, '_> {
         let program = runs().find_map(|r| r.program.as_ref())?;
         let args = runs().find_map(|r| r.args.as_ref());
         let env = runs().rev().flat_map(|r| &r.env.0);
+        let calls = runs().find_map(|r| r.system_calls.as_ref());
         let both = |base: &List<Name>, more: Option<&List<Name>>| -> Vec<Sourced<Name>> {
             let more = more.map_or(&[][..], |m| m);
             base.iter().chain(more).map(|n| self.loader.sourced(file, n)).collect()
@@ -158,6 +159,8 @@ impl Resolver<'_, '_> {
             program: Sourced::new(program.value.0.clone(), self.loader.origin(file, &program.span)),
             args: args.map(|a| a.iter().map(|a| a.value.clone()).collect()).unwrap_or_default(),
             env: env.map(|(k, v)| (k.0.clone(), v.value.clone())).collect(),
+            // A name that is none was reported, and stands as a placeholder.
+            system_calls: calls.map(|list| list.iter().filter(|c| !c.bad).map(|c| c.value.0).collect()),
         };
         let all = self.all_entries(&on, entries);
         self.check_tree(&all);
