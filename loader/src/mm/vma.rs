@@ -5,11 +5,14 @@
 
 use crate::fs::Path;
 use crate::mm::PhysAddr;
-use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::PAGE_SIZE;
+use tree::Tree;
+
+#[path = "vma_tree.rs"]
+mod tree;
 
 /// Permissions of the app on an area.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
@@ -192,7 +195,7 @@ impl Vma {
 /// All areas of an address space.
 #[derive(Clone, Debug, Default)]
 pub struct VmaTree {
-    areas: BTreeMap<usize, Vma>,
+    areas: Tree,
     pages: usize,
 }
 
@@ -200,7 +203,7 @@ impl VmaTree {
     /// Nothing mapped.
     #[must_use]
     pub const fn new() -> Self {
-        Self { areas: BTreeMap::new(), pages: 0 }
+        Self { areas: Tree::new(), pages: 0 }
     }
 
     /// Pages in all areas.
@@ -211,32 +214,31 @@ impl VmaTree {
 
     /// How many areas there are.
     #[must_use]
-    pub fn count(&self) -> usize {
+    pub const fn count(&self) -> usize {
         self.areas.len()
     }
 
     /// All areas, ascending.
-    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &Vma> {
-        self.areas.values()
+    pub fn iter(&self) -> impl Iterator<Item = &Vma> {
+        self.areas.range(0, usize::MAX)
     }
 
     /// The area that holds `addr`.
     #[must_use]
     pub fn find(&self, addr: usize) -> Option<&Vma> {
-        let (_, vma) = self.areas.range(..=addr).next_back()?;
-        (addr < vma.end).then_some(vma)
+        self.areas.at_or_below(addr).filter(|vma| addr < vma.end)
     }
 
     /// The lowest area that ends above `addr`.
     #[must_use]
     pub fn at_or_above(&self, addr: usize) -> Option<&Vma> {
-        self.find(addr).or_else(|| self.areas.range(addr..).next().map(|(_, vma)| vma))
+        self.find(addr).or_else(|| self.areas.at_or_above(addr))
     }
 
     /// The areas that overlap `start..end`, ascending.
     pub fn overlapping(&self, start: usize, end: usize) -> impl Iterator<Item = &Vma> {
         let first = self.find(start).map_or(start, |vma| vma.start);
-        self.areas.range(first..end.max(first)).map(|(_, vma)| vma)
+        self.areas.range(first, end)
     }
 
     /// Whether every page of `start..end` is in an area.
@@ -267,28 +269,28 @@ impl VmaTree {
         debug_assert!(self.is_free(vma.start, vma.end));
         self.pages += vma.len() / PAGE_SIZE;
         let start = vma.start;
-        self.areas.insert(start, vma);
+        self.areas.insert(vma);
         self.merge_after(start);
         self.merge_before(start);
     }
 
     /// Joins the area that starts at `start` with the one after it, if they continue.
     fn merge_after(&mut self, start: usize) {
-        let Some(vma) = self.areas.get(&start) else { return };
-        let end = vma.end;
-        let Some(next) = self.areas.get(&end) else { return };
+        let Some(vma) = self.find(start) else { return };
+        let Some(next) = self.find(vma.end) else { return };
         if vma.continued_by(next) {
-            let next_end = next.end;
-            self.areas.remove(&end);
-            if let Some(vma) = self.areas.get_mut(&start) {
-                vma.end = next_end;
+            let (next, end) = (next.start, next.end);
+            self.areas.remove(next);
+            if let Some(vma) = self.areas.get_mut(start) {
+                vma.end = end;
             }
         }
     }
 
     /// Joins the area that starts at `start` with the one before it, if they continue.
     fn merge_before(&mut self, start: usize) {
-        if let Some((&before, _)) = self.areas.range(..start).next_back() {
+        let before = start.checked_sub(1).and_then(|addr| self.find(addr));
+        if let Some(before) = before.map(|vma| vma.start) {
             self.merge_after(before);
         }
     }
@@ -300,23 +302,21 @@ impl VmaTree {
             return;
         }
         let (start, upper) = (vma.start, vma.part(addr, vma.end));
-        if let Some(lower) = self.areas.get_mut(&start) {
+        if let Some(lower) = self.areas.get_mut(start) {
             lower.end = addr;
         }
-        self.areas.insert(addr, upper);
+        self.areas.insert(upper);
     }
 
     /// Takes out what is in `start..end` and gives it back, ascending.
     pub fn remove(&mut self, start: usize, end: usize) -> Vec<Vma> {
         self.split(start);
         self.split(end);
-        let keys: Vec<usize> = self.areas.range(start..end.max(start)).map(|(&k, _)| k).collect();
-        let mut gone = Vec::with_capacity(keys.len());
-        for key in keys {
-            if let Some(vma) = self.areas.remove(&key) {
-                self.pages -= vma.len() / PAGE_SIZE;
-                gone.push(vma);
-            }
+        let mut gone = Vec::new();
+        while let Some(first) = self.first_in(start, end) {
+            let Some(vma) = self.areas.remove(first) else { break };
+            self.pages -= vma.len() / PAGE_SIZE;
+            gone.push(vma);
         }
         gone
     }
@@ -325,19 +325,20 @@ impl VmaTree {
     pub fn update(&mut self, start: usize, end: usize, change: &mut dyn FnMut(&mut Vma)) {
         self.split(start);
         self.split(end);
-        let keys: Vec<usize> = self.areas.range(start..end.max(start)).map(|(&k, _)| k).collect();
-        for key in &keys {
-            if let Some(vma) = self.areas.get_mut(key) {
-                change(vma);
-            }
+        let mut at = start;
+        while let Some(first) = self.first_in(at, end) {
+            let Some(vma) = self.areas.get_mut(first) else { break };
+            change(vma);
+            at = vma.end;
+            // What was merged away lies below `at`, and was changed.
+            self.merge_before(first);
         }
-        // From the top, so that a key that is merged away was visited.
-        if let Some(&last) = keys.last() {
-            self.merge_after(last);
-        }
-        for &key in keys.iter().rev() {
-            self.merge_before(key);
-        }
+        self.merge_before(at);
+    }
+
+    /// Where the lowest area that starts in `start..end` does.
+    fn first_in(&self, start: usize, end: usize) -> Option<usize> {
+        self.areas.range(start, end).next().map(|vma| vma.start)
     }
 
     /// The highest free place of `len` bytes (whole pages) in `low..high`, whose start is a
@@ -349,10 +350,12 @@ impl VmaTree {
             (start >= low).then_some(start)
         };
         let mut top = high;
-        for vma in self.areas.range(..high).rev().map(|(_, vma)| vma) {
+        let mut below = high;
+        while let Some(vma) = below.checked_sub(1).and_then(|addr| self.areas.at_or_below(addr)) {
             if vma.end <= low {
                 break;
             }
+            below = vma.start;
             if vma.end < top
                 && let Some(found) = fits(vma.end.max(low), top)
             {
