@@ -30,14 +30,12 @@ pub fn kmain(info: BootInfo) -> ! {
     bootchart(&options, "memory and clock");
     entropy::init(&info);
     arch::irq::init(&info);
-    if thread::adopt_boot_thread().is_err() {
-        fail(format_args!("no memory for the first threads ({} KiB of RAM)", ram_kib(&info)));
-    }
+    thread::adopt_boot_cpu();
     arch::cpu::enable_interrupts();
     bootchart(&options, "threads");
     log_memory();
 
-    // The boot stack has no guard page below it: the rest runs in a thread.
+    // The rest may wait, which what will be the idle thread may not.
     let started = thread::spawn("init", Priority::Normal, move || {
         crate::smp::start_others();
         registry::probe();
@@ -47,7 +45,7 @@ pub fn kmain(info: BootInfo) -> ! {
     if started.is_err() {
         fail(format_args!("no memory for the first thread ({} KiB of RAM)", ram_kib(&info)));
     }
-    thread::exit()
+    thread::idle()
 }
 
 /// The rest of the boot, in a thread: the command line in full, the program.

@@ -10,12 +10,14 @@
 //!   --stdin        first writes back what it reads, line by line, until the end of input
 //! ```
 
+use std::ffi::CStr;
 use std::process::ExitCode;
 use std::{env, fs, io};
 
 fn main() -> ExitCode {
+    greet();
     let args: Vec<String> = env::args().collect();
-    greet(&args);
+    describe(&args);
     let mut status = 0;
     let mut rest = args.iter().skip(1);
     while let Some(arg) = rest.next() {
@@ -38,9 +40,17 @@ fn main() -> ExitCode {
     ExitCode::from(status)
 }
 
-fn greet(args: &[String]) {
+/// The greeting comes before all else: `cargo xtask bench boot` waits for it.
+fn greet() {
+    let mut names = c::Utsname([[0; 65]; 6]);
+    // SAFETY: `names` has the layout that the C library fills in.
+    unsafe { c::uname(&mut names) };
+    let release = CStr::from_bytes_until_nul(&names.0[2]).unwrap_or_default();
+    println!("Hello from Osier {} on {}", release.to_str().unwrap_or("?"), env::consts::ARCH);
+}
+
+fn describe(args: &[String]) {
     let line = |path: &str| fs::read_to_string(path).ok();
-    println!("Hello from Osier {} on {}", release(), env::consts::ARCH);
     println!("arguments: {args:?}");
     for (name, value) in env::vars() {
         println!("environment: {name}={value}");
@@ -54,11 +64,11 @@ fn greet(args: &[String]) {
 
 /// The C library's functions that `std` has no safe name for.
 mod c {
-    use std::ffi::{c_char, c_int, c_long};
+    use std::ffi::{c_int, c_long};
 
     /// `struct utsname` of Linux: six fields of 65 bytes.
     #[repr(C)]
-    pub struct Utsname(pub [[c_char; 65]; 6]);
+    pub struct Utsname(pub [[u8; 65]; 6]);
 
     /// `struct timespec`.
     #[repr(C)]
@@ -74,14 +84,6 @@ mod c {
         pub fn uname(to: *mut Utsname) -> c_int;
         pub fn clock_gettime(clock: c_int, to: *mut Timespec) -> c_int;
     }
-}
-
-/// The kernel's version, from `uname`.
-fn release() -> String {
-    let mut names = c::Utsname([[0; 65]; 6]);
-    // SAFETY: `names` has the layout that the C library fills in.
-    unsafe { c::uname(&mut names) };
-    names.0[2].iter().take_while(|c| **c != 0).map(|c| char::from(*c as u8)).collect()
 }
 
 /// Time since boot.

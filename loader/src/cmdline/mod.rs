@@ -244,27 +244,28 @@ fn level(value: &[u8]) -> Option<LevelFilter> {
 }
 
 fn root(value: &[u8]) -> Option<Root> {
-    let (kind, uuid) = match core::str::from_utf8(value).ok()?.split_once(':') {
-        Some((kind, text)) => (kind, Some(uuid(text)?)),
-        None => (core::str::from_utf8(value).ok()?, None),
-    };
-    let kind = match kind {
-        "ramfs" => RootKind::Ramfs,
-        "rofs" => RootKind::Rofs,
-        "zfs" => RootKind::Zfs,
+    let mut parts = value.splitn(2, |&b| b == b':');
+    let kind = match parts.next()? {
+        b"ramfs" => RootKind::Ramfs,
+        b"rofs" => RootKind::Rofs,
+        b"zfs" => RootKind::Zfs,
         _ => return None,
+    };
+    let uuid = match parts.next() {
+        Some(text) => Some(uuid(text)?),
+        None => None,
     };
     Some(Root { kind, uuid })
 }
 
 /// `8-4-4-4-12` hexadecimal digits (RFC 9562, section 4).
-fn uuid(text: &str) -> Option<u128> {
-    let mut parts = text.split('-');
+fn uuid(text: &[u8]) -> Option<u128> {
+    let mut parts = text.split(|&b| b == b'-');
     let mut value = 0;
     for len in [8, 4, 4, 4, 12] {
         let part = parts.next().filter(|p| p.len() == len)?;
-        for digit in part.chars() {
-            value = value << 4 | u128::from(digit.to_digit(16)?);
+        for &digit in part {
+            value = value << 4 | u128::from(char::from(digit).to_digit(16)?);
         }
     }
     parts.next().is_none().then_some(value)

@@ -148,42 +148,44 @@ fn mount_root() -> (MountTable, Path) {
         }
     };
     let (mounts, root) = MountTable::new(fs.root(), "ramfs");
-    if let Err(e) = mount_rest(&mounts, &root) {
+    if let Err(e) = mount_rest(&mounts, &fs, &root) {
         fail(format_args!("/dev and /proc cannot be mounted: {e:?}"));
     }
     (mounts, root)
 }
 
-/// A directory at the root, made if it is not there.
-fn directory(root: &Path, name: &[u8], mode: u16) -> Result<Path> {
-    let new = NewInode {
-        kind: FileType::Directory,
-        mode,
-        uid: 0,
-        gid: 0,
-        device: DeviceNumber::default(),
-        target: b"",
-        now: crate::syscall::time::now(),
-    };
-    let dentry = match root.dentry.child(name) {
-        Err(Error::NotFound) => root.dentry.create(name, &new)?,
-        other => other?,
-    };
-    Ok(root.with(dentry))
-}
-
-fn mount_rest(mounts: &MountTable, root: &Path) -> Result<()> {
+/// Makes `/tmp`, and mounts `/dev` and `/proc` on directories that are made if they are not
+/// there.
+fn mount_rest(mounts: &MountTable, fs: &RamFs, root: &Path) -> Result<()> {
     let now = crate::syscall::time::now();
+    let make = |name: &[u8], mode| {
+        let new = NewInode {
+            kind: FileType::Directory,
+            mode,
+            uid: 0,
+            gid: 0,
+            device: DeviceNumber::default(),
+            target: b"",
+            now,
+        };
+        match fs.root_node().add(name, &new) {
+            Ok(_) | Err(Error::Exists) => Ok(()),
+            Err(other) => Err(other),
+        }
+    };
+    let mount_point = |name: &[u8], mode| -> Result<Path> {
+        make(name, mode)?;
+        Ok(root.with(root.dentry.child(name)?))
+    };
     let dev = RamFs::new(0o755, now);
     devfs::populate(dev.root_node(), now)?;
-    mounts.mount(&directory(root, b"dev", 0o755)?, dev.root(), "devtmpfs", "dev", false)?;
+    mounts.mount(&mount_point(b"dev", 0o755)?, dev.root(), "devtmpfs", "dev", false)?;
     #[cfg(feature = "procfs")]
     {
         let proc = procfs::root(&super::proc::SOURCE);
-        mounts.mount(&directory(root, b"proc", 0o555)?, proc, "proc", "proc", true)?;
+        mounts.mount(&mount_point(b"proc", 0o555)?, proc, "proc", "proc", true)?;
     }
-    directory(root, b"tmp", 0o1777)?;
-    Ok(())
+    make(b"tmp", 0o1777)
 }
 
 /// The program's path, and its file; or says what was looked for, and ends.

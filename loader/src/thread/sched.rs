@@ -89,15 +89,7 @@ pub fn try_current() -> Option<Running<Thread>> {
     percpu::with(|cpu| cpu.sched.running.get())
 }
 
-/// Makes `boot` what runs on this CPU and `idle` its idle thread.
-pub(super) fn adopt(boot: Arc<Thread>, idle: Arc<Thread>) {
-    percpu::with(|cpu| {
-        cpu.sched.running.replace(boot);
-        cpu.sched.idle.call_once(|| idle);
-    });
-}
-
-/// Gives a CPU that is about to start its idle thread, which is what it runs first.
+/// Gives a CPU its idle thread, which is what it runs first.
 pub(crate) fn give_idle(cpu: &PerCpu, idle: Arc<Thread>) {
     cpu.sched.running.replace(Arc::clone(&idle));
     cpu.sched.idle.call_once(|| idle);
@@ -242,7 +234,7 @@ pub(super) fn schedule() {
         next = steal(cpu);
     }
     let next = next.or_else(|| cpu.sched.idle.get().cloned());
-    // There is always the idle thread, from `adopt` on.
+    // There is always the idle thread, from `give_idle` on.
     let Some(mut next) = next else { return };
     // Another CPU may have put it into our queue before it has left it. To wait for that here
     // could be for ever: that CPU may wait for a third to leave a thread, and that one for us

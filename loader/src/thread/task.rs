@@ -78,7 +78,7 @@ pub enum SpawnError {
     NoMemory,
 }
 
-/// Ids go up and are never used again; the boot thread is 1.
+/// Ids go up and are never used again; the boot CPU's idle thread is 1.
 static NEXT_ID: AtomicU32 = AtomicU32::new(1);
 
 /// What a thread needs besides its stack, in frames: itself, its closure, its FPU state,
@@ -154,7 +154,7 @@ impl Thread {
         fresh
     }
 
-    /// The addresses of its kernel stack; `None` for the boot thread.
+    /// The addresses of its kernel stack; `None` on the boot stack.
     #[must_use]
     pub fn stack(&self) -> Option<core::ops::Range<usize>> {
         self.stack.as_ref().map(KernelStack::range)
@@ -273,12 +273,11 @@ pub(crate) fn make_idle() -> Result<Arc<Thread>, SpawnError> {
     Ok(thread)
 }
 
-/// Makes what runs now the first thread, and gives this CPU its idle thread.
-pub(crate) fn adopt_boot_thread() -> Result<(), SpawnError> {
-    let timer = TimerRoom::new().ok_or(SpawnError::NoMemory)?;
-    let thread = Arc::new(Thread::make("main", Priority::Normal, None, Some(timer)));
+/// Makes what runs now, on the boot stack, this CPU's idle thread. It never waits, hence it has
+/// no time-out.
+pub(crate) fn adopt_boot_cpu() {
+    let thread = Arc::new(Thread::make("idle", Priority::Normal, None, None));
     thread.state.enter();
     thread.on_cpu.store(true, Ordering::Relaxed);
-    sched::adopt(thread, prepare("idle", Priority::Normal, || sched::idle())?);
-    Ok(())
+    crate::percpu::with(|cpu| sched::give_idle(cpu, thread));
 }

@@ -79,6 +79,11 @@ impl WaitQueue {
     /// Waits; `release` is called when a wake-up can no longer be missed.
     fn block(&self, how: Wait, release: impl FnOnce()) -> Woken {
         debug_assert!(sched::may_sleep(), "waiting where nothing may sleep");
+        // A question, not a wait: what most programs ask of `poll` when they start.
+        if how.deadline.is_some_and(|at| at <= time::now_ns()) {
+            release();
+            return Woken::TimedOut;
+        }
         let thread = sched::current();
         // A thread that is preempted on its way into the wait would have to be queued as one
         // that can go on, while its waker queues it as well.
