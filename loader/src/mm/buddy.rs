@@ -2,9 +2,10 @@
 //!
 //! Blocks of 2^order frames, aligned to their size. One bit per block and order says "free
 //! as a whole"; the free blocks of an order are a doubly linked list whose links lie in the
-//! free blocks themselves, reached through [`Links`], so that no memory is touched for what
-//! is never allocated: the largest order is [`MAX_ORDER`], and a zone of gigabytes starts
-//! as a handful of blocks.
+//! free blocks themselves, reached through [`Links`]. A block that is alone in its list has
+//! no links, and a zone starts as a handful of blocks of different orders: no memory is
+//! touched for what is never allocated. (A hypervisor that backs a guest with huge pages
+//! clears 2 MiB for the first byte that is touched in them.)
 
 /// The largest order: blocks of 1 GiB.
 pub const MAX_ORDER: u8 = 18;
@@ -36,6 +37,8 @@ pub struct Buddy<'a> {
     heads: [u64; ORDERS],
     /// One bit per order, set when its list has a block.
     nonempty: u32,
+    /// One bit per order, set while the links of its list's only block are not written.
+    lone: u32,
     free: u64,
     /// The bits of all orders, one after the other.
     bits: &'a mut [u64],
@@ -74,7 +77,7 @@ impl<'a> Buddy<'a> {
             *start = at;
             at += order_words(base, frames, order) as u32;
         }
-        Self { base, frames, heads: [NONE; ORDERS], nonempty: 0, free: 0, bits, starts }
+        Self { base, frames, heads: [NONE; ORDERS], nonempty: 0, lone: 0, free: 0, bits, starts }
     }
 
     /// Free frames.
@@ -107,12 +110,20 @@ impl<'a> Buddy<'a> {
         }
     }
 
+    /// The links of a block in the list of `order`.
+    fn links_of(&self, frame: u64, order: u8, links: &impl Links) -> (u64, u64) {
+        if self.lone & 1 << order == 0 { links.get(frame) } else { (NONE, NONE) }
+    }
+
     fn push(&mut self, frame: u64, order: u8, links: &mut impl Links) {
         let head = self.heads[order as usize];
-        links.set(frame, (NONE, head));
-        if head != NONE {
-            let (_, next) = links.get(head);
+        if head == NONE {
+            self.lone |= 1 << order;
+        } else {
+            let (_, next) = self.links_of(head, order, links);
+            self.lone &= !(1 << order);
             links.set(head, (frame, next));
+            links.set(frame, (NONE, head));
         }
         self.heads[order as usize] = frame;
         self.nonempty |= 1 << order;
@@ -120,7 +131,7 @@ impl<'a> Buddy<'a> {
     }
 
     fn remove(&mut self, frame: u64, order: u8, links: &mut impl Links) {
-        let (previous, next) = links.get(frame);
+        let (previous, next) = self.links_of(frame, order, links);
         if next != NONE {
             let (_, after) = links.get(next);
             links.set(next, (previous, after));
@@ -235,6 +246,21 @@ mod tests {
         assert_eq!(b.free_frames(), frames);
         assert!(links.0.len() <= 2 * ORDERS, "{} frames touched", links.0.len());
         assert!(words_needed(base, frames) as u64 * 64 < frames * 2 + 64 * ORDERS as u64 * 2);
+    }
+
+    #[test]
+    fn a_fresh_zone_is_not_touched() {
+        let mut bits = vec![0; words_needed(0, 1 << 14)];
+        let mut links = Map::default();
+        let mut b = Buddy::new(0, 1 << 14, &mut bits);
+        // 64 MiB with a kernel in its second 2 MiB.
+        b.add(0x2c1, 1 << 14, &mut links).unwrap();
+        assert!(links.0.is_empty(), "touched {:?}", links.0.keys());
+        // Small needs are met without touching the large blocks.
+        for _ in 0..64 {
+            b.alloc(0, &mut links).unwrap();
+        }
+        assert!(links.0.keys().all(|&frame| frame < 0x400), "touched {:?}", links.0.keys());
     }
 
     #[test]
