@@ -46,7 +46,9 @@ fn is_out_of_memory(info: &PanicInfo<'_>) -> bool {
 }
 
 fn report(info: &PanicInfo<'_>) {
-    let _ = match info.location() {
+    // A kernel without locations has this one for all (rustc's `-Zlocation-detail=none`): the
+    // backtrace says where.
+    let _ = match info.location().filter(|at| at.line() != 0) {
         Some(at) => writeln!(Direct, "\npanic at {}:{}: {}", at.file(), at.line(), info.message()),
         None => writeln!(Direct, "\npanic: {}", info.message()),
     };

@@ -188,6 +188,8 @@ pub struct ModeConfig {
     pub lto: String,
     pub codegen_units: u32,
     pub debug_assertions: bool,
+    /// Whether a kernel holds the file and line of each place that can panic.
+    pub panic_locations: bool,
     /// Cargo's `debug`: `none`, `line-tables-only`, `limited` or `full`.
     pub debug: String,
 }

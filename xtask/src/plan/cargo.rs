@@ -60,7 +60,11 @@ pub fn kernel_call(
     args.push(format!("--config=profile.{profile}.trim-paths=\"all\""));
     args.extend(common_args(profile, target_dir));
     let remap = format!("--remap-path-prefix={crates}/=");
-    let flags = [Some(remap.as_str()), thin.then_some("-Clinker-plugin-lto")];
+    let flags = [
+        Some(remap.as_str()),
+        thin.then_some("-Clinker-plugin-lto"),
+        (!spec.settings.panic_locations).then_some("-Zlocation-detail=none"),
+    ];
     let mut env = common_env(&encoded(flags.into_iter().flatten()));
     // The pinned toolchain is a stable one; only the kernel uses unstable features of it.
     env.insert("RUSTC_BOOTSTRAP".to_owned(), "1".to_owned());

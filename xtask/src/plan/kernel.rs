@@ -67,6 +67,7 @@ pub mod tests {
                 lto: "fat".into(),
                 codegen_units: 1,
                 debug_assertions: false,
+                panic_locations: true,
                 debug: "line-tables-only".into(),
             },
             target: osier("kernel-config/targets/x64.json"),

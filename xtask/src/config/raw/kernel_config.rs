@@ -46,8 +46,10 @@ table! {
 table! {
     /// How a mode compiles kernels and apps: the keys of a cargo profile.
     pub struct RawMode, "a mode" {
-        /// Optimisation level.
+        /// Optimisation level of kernels.
         opt_level: "opt-level", OptLevel, required;
+        /// Optimisation level of apps; that of kernels when absent.
+        app_opt_level: "app-opt-level", OptLevel, optional;
         /// Link-time optimisation of kernels: `thin` is the linker's, which keeps what it
         /// compiled for the next time, `fat` is rustc's, all at once.
         lto: "lto", Lto, default "\"off\"";
@@ -57,6 +59,9 @@ table! {
         codegen_units: "codegen-units", Int<1, 1024>, default "16";
         /// Whether `debug_assert!` and overflow checks are compiled in.
         debug_assertions: "debug-assertions", bool, default "false";
+        /// Whether a kernel holds the file and line of each place that can panic. Without, a
+        /// panic's place is the first line of its backtrace, which xtask symbolises.
+        panic_locations: "panic-locations", bool, default "true";
         /// Debug information.
         debug: "debug", DebugInfo, default "\"line-tables-only\"";
     }

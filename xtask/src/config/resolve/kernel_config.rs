@@ -5,7 +5,7 @@ use crate::config::decode::{Leaf, Val};
 use crate::config::diag::{Diagnostic, FileId};
 use crate::config::loader::Loader;
 use crate::config::raw::kernel_config::{RawMachine, RawMode};
-use crate::config::raw::leaf::{Lto, RepoPath};
+use crate::config::raw::leaf::{Lto, OptLevel, RepoPath};
 use crate::config::resolved::{
     ArchConfig, Compilation, Driver, Machine, ModeConfig, Profile, ProfileStatus, Repository,
     SourcePath,
@@ -108,30 +108,30 @@ pub fn arches(
 }
 
 fn compilation(loader: &Loader<'_>, file: FileId, raw: &Val<RawMode>) -> Compilation {
-    let settings = |lto: &Val<Lto>| ModeConfig {
-        opt_level: raw.opt_level.0.to_owned(),
-        lto: lto.0.to_owned(),
-        codegen_units: u32::try_from(raw.codegen_units.0).unwrap_or(1),
-        debug_assertions: raw.debug_assertions.value,
-        debug: raw.debug.0.to_owned(),
-    };
-    let origins = |lto: &Val<Lto>| {
-        [
-            ("opt_level", &raw.opt_level.span),
+    let app_opt_level = raw.app_opt_level.as_ref().unwrap_or(&raw.opt_level);
+    let settings = |opt_level: &Val<OptLevel>, lto: &Val<Lto>| {
+        let mode = ModeConfig {
+            opt_level: opt_level.0.to_owned(),
+            lto: lto.0.to_owned(),
+            codegen_units: u32::try_from(raw.codegen_units.0).unwrap_or(1),
+            debug_assertions: raw.debug_assertions.value,
+            panic_locations: raw.panic_locations.value,
+            debug: raw.debug.0.to_owned(),
+        };
+        let origins = [
+            ("opt_level", &opt_level.span),
             ("lto", &lto.span),
             ("codegen_units", &raw.codegen_units.span),
             ("debug_assertions", &raw.debug_assertions.span),
+            ("panic_locations", &raw.panic_locations.span),
             ("debug", &raw.debug.span),
-        ]
-        .map(|(key, span)| (key.to_owned(), loader.origin(file, span)))
-        .into()
+        ];
+        let origin = |(key, span): (&str, _)| (key.to_owned(), loader.origin(file, span));
+        (mode, origins.map(origin).into())
     };
-    Compilation {
-        kernels: settings(&raw.lto),
-        kernel_origins: origins(&raw.lto),
-        apps: settings(&raw.app_lto),
-        app_origins: origins(&raw.app_lto),
-    }
+    let (kernels, kernel_origins) = settings(&raw.opt_level, &raw.lto);
+    let (apps, app_origins) = settings(app_opt_level, &raw.app_lto);
+    Compilation { kernels, kernel_origins, apps, app_origins }
 }
 
 /// The file that `path` names in the repository of `source`, reported when there is none.
