@@ -21,7 +21,7 @@ pub fn kmain(info: BootInfo) -> ! {
     registry::early();
     log::info!(target: "kernel", "Osier {} on {}, by {}", env!("CARGO_PKG_VERSION"), arch::NAME, info.protocol);
     if let Err(e) = mm::init(&info) {
-        fail(format_args!("memory: {e:?} ({} KiB of RAM)", ram_kib(&info)));
+        fail(format_args!("memory: {e} ({} KiB of RAM)", ram_kib(&info)));
     }
     registry::memory_is_up();
     #[cfg(debug_assertions)]
@@ -89,7 +89,7 @@ fn ram_kib(info: &BootInfo) -> u64 {
 
 fn log_memory() {
     let s = mm::frames::stats();
-    log::info!(target: "kernel", "memory: {} KiB, {} KiB free", s.total * 4, s.free * 4);
+    log::debug!(target: "kernel", "memory: {} KiB, {} KiB free", s.total * 4, s.free * 4);
 }
 
 /// Prints a stage of the boot and when it was reached, for `osier.bootchart=1`.

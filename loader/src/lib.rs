@@ -25,6 +25,7 @@ pub mod log;
 pub mod mm;
 pub mod signal;
 pub mod sync;
+pub mod text;
 pub mod thread;
 pub mod time;
 pub mod user;

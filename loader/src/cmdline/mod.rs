@@ -12,6 +12,7 @@ pub mod words;
 
 use alloc::vec::Vec;
 
+use crate::text::Text;
 use end_record::{
     CHANNEL_DEBUGCON, CHANNEL_KEY, CHANNEL_SEMIHOSTING, POWEROFF_DEBUG_EXIT, POWEROFF_KEY,
 };
@@ -96,9 +97,41 @@ impl Options {
     };
 }
 
-/// Keys after `osier.`, for the suggestion.
-pub const KEYS: [&str; 8] =
-    ["bootchart", "debug-panic", "exit", "leaks", "loglevel", "poweroff", "root", "selftest"];
+/// An option.
+#[derive(Clone, Copy)]
+enum Key {
+    Bootchart,
+    DebugPanic,
+    Exit,
+    Leaks,
+    LogLevel,
+    PowerOff,
+    Root,
+    SelfTest,
+}
+
+/// The options, by what follows `osier.`.
+const KEYS: [(&str, Key); 8] = [
+    ("bootchart", Key::Bootchart),
+    ("debug-panic", Key::DebugPanic),
+    (after_prefix(CHANNEL_KEY), Key::Exit),
+    ("leaks", Key::Leaks),
+    ("loglevel", Key::LogLevel),
+    (after_prefix(POWEROFF_KEY), Key::PowerOff),
+    ("root", Key::Root),
+    ("selftest", Key::SelfTest),
+];
+
+/// `key`, one of those that xtask shares and that are named in full there, without `osier.`.
+const fn after_prefix(key: &str) -> &str {
+    key.split_at("osier.".len()).1
+}
+
+/// The value that `word` names in `table`. A loop with one comparison: a comparison for each
+/// name is much code to run cold.
+fn named<T: Copy>(table: &[(&str, T)], word: &[u8]) -> Option<T> {
+    table.iter().find(|(name, _)| name.as_bytes() == word).map(|(_, value)| *value)
+}
 
 /// What is wrong with a word. The kernel warns and goes on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -113,38 +146,16 @@ pub enum Warning {
 
 impl core::fmt::Display for Warning {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        let word = |w| bstr(w);
         match self {
             Self::UnknownKey(w) => {
-                write!(f, "command line: unknown option {}; there are", word(w))?;
-                KEYS.iter().try_for_each(|k| write!(f, " osier.{k}"))
+                write!(f, "command line: unknown option {}; there are", Text(w))?;
+                KEYS.iter().try_for_each(|(key, _)| write!(f, " osier.{key}"))
             }
-            Self::BadValue(w) => write!(f, "command line: bad value in {}", word(w)),
+            Self::BadValue(w) => write!(f, "command line: bad value in {}", Text(w)),
             Self::UnclosedQuote(w) => {
-                write!(f, "command line: no closing quote in {}", word(w))
+                write!(f, "command line: no closing quote in {}", Text(w))
             }
         }
-    }
-}
-
-/// Bytes as text, what is not UTF-8 escaped.
-fn bstr(bytes: &[u8]) -> impl core::fmt::Display + '_ {
-    core::fmt::from_fn(move |f| write!(f, "{}", bytes.utf8_chunks().map_display()))
-}
-
-trait ChunksDisplay {
-    fn map_display(self) -> impl core::fmt::Display;
-}
-
-impl ChunksDisplay for core::str::Utf8Chunks<'_> {
-    fn map_display(self) -> impl core::fmt::Display {
-        core::fmt::from_fn(move |f| {
-            for chunk in self.clone() {
-                f.write_str(chunk.valid())?;
-                chunk.invalid().iter().try_for_each(|b| write!(f, "\\x{b:02x}"))?;
-            }
-            Ok(())
-        })
     }
 }
 
@@ -182,35 +193,26 @@ fn apply(options: &mut Options, option: &[u8]) -> Applied {
         Some(at) => (option.get(..at).unwrap_or(&[]), option.get(at + 1..).unwrap_or(&[])),
         None => (option, b"1".as_slice()),
     };
-    // The keys that xtask shares are named in full there.
-    let is = |full: &str| full.as_bytes().strip_prefix(b"osier.") == Some(key);
+    let Some(key) = named(&KEYS, key) else { return Applied::UnknownKey };
     let done = match key {
-        _ if is(CHANNEL_KEY) => channel(value).map(|c| options.exit = Some(c)),
-        _ if is(POWEROFF_KEY) => {
+        Key::Exit => named(&CHANNELS, value).map(|c| options.exit = Some(c)),
+        Key::PowerOff => {
             (value == POWEROFF_DEBUG_EXIT.as_bytes()).then(|| options.poweroff_debug_exit = true)
         }
-        b"loglevel" => level(value).map(|l| options.loglevel = l),
-        b"root" => root(value).map(|r| options.root = Some(r)),
-        b"bootchart" => flag(value).map(|f| options.bootchart = f),
-        b"leaks" => flag(value).map(|f| options.leaks = f),
-        b"debug-panic" => flag(value).map(|f| options.debug_panic = f),
+        Key::LogLevel => level(value).map(|l| options.loglevel = l),
+        Key::Root => root(value).map(|r| options.root = Some(r)),
+        Key::Bootchart => flag(value).map(|f| options.bootchart = f),
+        Key::Leaks => flag(value).map(|f| options.leaks = f),
+        Key::DebugPanic => flag(value).map(|f| options.debug_panic = f),
         // Release kernels hold no tests.
-        b"selftest" if !cfg!(debug_assertions) => Some(()),
-        b"selftest" => selftest(value).map(|s| options.selftest = s),
-        _ => return Applied::UnknownKey,
+        Key::SelfTest if !cfg!(debug_assertions) => Some(()),
+        Key::SelfTest => selftest(value).map(|s| options.selftest = s),
     };
     if done.is_some() { Applied::Done } else { Applied::BadValue }
 }
 
-fn channel(value: &[u8]) -> Option<ExitChannel> {
-    if value == CHANNEL_DEBUGCON.as_bytes() {
-        Some(ExitChannel::Debugcon)
-    } else if value == CHANNEL_SEMIHOSTING.as_bytes() {
-        Some(ExitChannel::Semihosting)
-    } else {
-        None
-    }
-}
+const CHANNELS: [(&str, ExitChannel); 2] =
+    [(CHANNEL_DEBUGCON, ExitChannel::Debugcon), (CHANNEL_SEMIHOSTING, ExitChannel::Semihosting)];
 
 fn flag(value: &[u8]) -> Option<bool> {
     match value {
@@ -232,25 +234,20 @@ fn selftest(value: &[u8]) -> Option<Option<SelfTest>> {
 }
 
 fn level(value: &[u8]) -> Option<LevelFilter> {
-    Some(match value {
-        b"off" | b"0" => LevelFilter::Off,
-        b"error" | b"1" => LevelFilter::Error,
-        b"warn" | b"2" => LevelFilter::Warn,
-        b"info" | b"3" => LevelFilter::Info,
-        b"debug" | b"4" => LevelFilter::Debug,
-        b"trace" | b"5" => LevelFilter::Trace,
-        _ => return None,
-    })
+    let names = ["off", "error", "warn", "info", "debug", "trace"];
+    let nth = match value {
+        [digit @ b'0'..=b'5'] => usize::from(digit - b'0'),
+        name => names.iter().position(|n| n.as_bytes() == name)?,
+    };
+    LevelFilter::iter().nth(nth)
 }
+
+const ROOTS: [(&str, RootKind); 3] =
+    [("ramfs", RootKind::Ramfs), ("rofs", RootKind::Rofs), ("zfs", RootKind::Zfs)];
 
 fn root(value: &[u8]) -> Option<Root> {
     let mut parts = value.splitn(2, |&b| b == b':');
-    let kind = match parts.next()? {
-        b"ramfs" => RootKind::Ramfs,
-        b"rofs" => RootKind::Rofs,
-        b"zfs" => RootKind::Zfs,
-        _ => return None,
-    };
+    let kind = named(&ROOTS, parts.next()?)?;
     let uuid = match parts.next() {
         Some(text) => Some(uuid(text)?),
         None => None,

@@ -12,8 +12,25 @@ use super::{PAGE_SIZE, PhysAddr, PhysRange, VirtAddr, frames, image, phys_to_ptr
 use crate::arch;
 use crate::bootinfo::BootInfo;
 
-/// Tables in the direct map, from the frame allocator.
-pub struct DirectTables;
+/// Tables in the direct map, from the frame allocator; before there is one, from a range of
+/// free RAM.
+pub struct DirectTables {
+    early: Option<Carving>,
+}
+
+impl DirectTables {
+    /// From the frame allocator.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { early: None }
+    }
+}
+
+impl Default for DirectTables {
+    fn default() -> Self {
+        Self::new()
+    }
+}
 
 impl TableMemory for DirectTables {
     fn read(&self, table: PhysAddr, index: usize) -> u64 {
@@ -28,6 +45,9 @@ impl TableMemory for DirectTables {
     }
 
     fn alloc(&mut self) -> Option<PhysAddr> {
+        if let Some(early) = &mut self.early {
+            return early.take(PAGE_SIZE as u64);
+        }
         let table = frames::alloc(0)?;
         // SAFETY: just allocated.
         unsafe { frames::zero(table) };
@@ -35,17 +55,19 @@ impl TableMemory for DirectTables {
     }
 
     fn free(&mut self, table: PhysAddr) {
-        frames::free(table, 0);
+        if self.early.is_none() {
+            frames::free(table, 0);
+        }
     }
 }
 
-/// Tables before there is a frame allocator: from one range of RAM, upwards.
-struct EarlyTables {
+/// A range of free RAM, taken from its start upwards.
+struct Carving {
     next: PhysAddr,
     end: PhysAddr,
 }
 
-impl EarlyTables {
+impl Carving {
     /// Takes `len` bytes, rounded up to pages, zeroed.
     fn take(&mut self, len: u64) -> Option<PhysAddr> {
         let len = len.div_ceil(PAGE_SIZE as u64).checked_mul(PAGE_SIZE as u64)?;
@@ -60,22 +82,6 @@ impl EarlyTables {
         unsafe { phys_to_ptr(start).write_bytes(0, len as usize) };
         Some(start)
     }
-}
-
-impl TableMemory for EarlyTables {
-    fn read(&self, table: PhysAddr, index: usize) -> u64 {
-        DirectTables.read(table, index)
-    }
-
-    fn write(&mut self, table: PhysAddr, index: usize, entry: u64) {
-        DirectTables.write(table, index, entry);
-    }
-
-    fn alloc(&mut self) -> Option<PhysAddr> {
-        self.take(PAGE_SIZE as u64)
-    }
-
-    fn free(&mut self, _table: PhysAddr) {}
 }
 
 /// The kernel's tables.
@@ -115,6 +121,16 @@ pub enum InitError {
     TooSmall,
     /// The memory map contradicts itself.
     Map(MapError),
+}
+
+impl core::fmt::Display for InitError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            Self::NoRam => "none is free where it can be reached",
+            Self::TooSmall => "too little for the kernel's tables",
+            Self::Map(_) => "the memory map contradicts itself",
+        })
+    }
 }
 
 impl From<MapError> for InitError {
@@ -162,10 +178,10 @@ pub fn init(info: &BootInfo) -> Result<(), InitError> {
     let within = |r: &PhysRange| PhysRange::new(r.start.max(mapped.start), r.end.min(mapped.end));
     let home = free.ranges().iter().map(within).max_by_key(PhysRange::len);
     let home = home.filter(|r| !r.is_empty()).ok_or(InitError::NoRam)?;
-    let mut early = EarlyTables { next: home.start, end: home.end };
+    let mut early = Carving { next: home.start, end: home.end };
 
-    let root = early.alloc().ok_or(InitError::TooSmall)?;
-    let mut table = PageTable::<arch::paging::Format, _>::new(root, early);
+    let root = early.take(PAGE_SIZE as u64).ok_or(InitError::TooSmall)?;
+    let mut table = KernelTable::new(root, DirectTables { early: Some(early) });
     map_ram(&mut table, &ram, info)?;
     map_image(&mut table, info)?;
     table.reserve_top(VirtAddr(layout::WINDOW))?;
@@ -177,10 +193,11 @@ pub fn init(info: &BootInfo) -> Result<(), InitError> {
     // The bitmaps come from the same range; what is left of it is handed out.
     let (spans, zones) = regions::zones(&free);
     let mut bits = [PhysAddr(0); regions::MAX_ZONES];
+    let mut early = table.memory().early.take().ok_or(InitError::NoRam)?;
     for (span, bits) in spans.iter().zip(&mut bits).take(zones) {
-        *bits = table.memory().take(zone_words(span) as u64 * 8).ok_or(InitError::TooSmall)?;
+        *bits = early.take(zone_words(span) as u64 * 8).ok_or(InitError::TooSmall)?;
     }
-    free.remove(PhysRange::new(home.start, table.memory().next));
+    free.remove(PhysRange::new(home.start, early.next));
 
     arch::paging::activate_kernel(root);
     let s = image::segments();
@@ -189,7 +206,7 @@ pub fn init(info: &BootInfo) -> Result<(), InitError> {
         let start = PhysAddr(info.load_base.0 + (early.start - s.start) as u64);
         free.add(PhysRange::with_len(start, early.len() as u64));
     }
-    *KERNEL.lock() = Some(PageTable::new(root, DirectTables));
+    *KERNEL.lock() = Some(table);
     for (i, (span, bits)) in spans.iter().zip(bits).take(zones).enumerate() {
         // SAFETY: taken above for this zone alone, zeroed, mapped for ever.
         let bits = unsafe {
@@ -205,12 +222,10 @@ fn zone_words(span: &PhysRange) -> usize {
     super::buddy::words_needed(span.start.0 >> 12, span.len() >> 12)
 }
 
-type Building = PageTable<arch::paging::Format, EarlyTables>;
-
 /// The direct map: all RAM and what was loaded into it, large pages where they fit.
 // Not inlined, nor are its sets of ranges kept: the boot stack is small.
 #[inline(never)]
-fn map_ram(table: &mut Building, ram: &RangeSet, info: &BootInfo) -> Result<(), MapError> {
+fn map_ram(table: &mut KernelTable, ram: &RangeSet, info: &BootInfo) -> Result<(), MapError> {
     let mut map = |r: &PhysRange, flags: Flags| {
         let va = VirtAddr(arch::DIRECT_MAP.wrapping_add(r.start.0 as usize));
         table.map(va, r.start, r.len() as usize, flags.with(Flags::GLOBAL))
@@ -226,7 +241,7 @@ fn map_ram(table: &mut Building, ram: &RangeSet, info: &BootInfo) -> Result<(), 
 }
 
 /// The image at the addresses it was relocated for.
-fn map_image(table: &mut Building, info: &BootInfo) -> Result<(), MapError> {
+fn map_image(table: &mut KernelTable, info: &BootInfo) -> Result<(), MapError> {
     let s = image::segments();
     let guard = arch::boot_stack_guard().map_or(s.end, |guard| guard.0);
     let parts = [

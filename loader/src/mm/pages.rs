@@ -39,7 +39,7 @@ impl UserPages {
     /// # Errors
     /// `NoMemory`.
     pub fn new() -> Result<Self> {
-        let mut memory = DirectTables;
+        let mut memory = DirectTables::new();
         let root = memory.alloc().ok_or(Error::NoMemory)?;
         if cfg!(target_arch = "x86_64") {
             // The kernel's top-level entries never change (see `mm::layout`).

@@ -7,6 +7,7 @@ use crate::log::Direct;
 use crate::mm::PAGE_SIZE;
 use crate::mm::vma::Backing;
 use crate::signal;
+use crate::text::Text;
 use crate::user;
 use core::fmt::Write;
 
@@ -23,7 +24,7 @@ pub fn report(frame: &TrapFrame, signal: u8, fault: Option<&Fault<'_>>) {
     let _ = write!(
         out,
         "\n{}: signal {signal} ({}) in thread {tid} at {:#x}",
-        process.name.escape_ascii(),
+        Text(&process.name),
         signal::name(signal),
         frame.pc()
     );
@@ -78,7 +79,7 @@ fn line(n: usize, pc: usize) {
         let name = process.places.lock().root.clone();
         let name = path.absolute(&name);
         let base = super::load::base_of(path).unwrap_or(vma.start);
-        let _ = write!(out, " ({}+{:#x})", name.escape_ascii(), pc.wrapping_sub(base));
+        let _ = write!(out, " ({}+{:#x})", Text(&name), pc.wrapping_sub(base));
     }
     let _ = out.write_str("\n");
 }

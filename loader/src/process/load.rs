@@ -12,6 +12,7 @@ use crate::mm::PAGE_SIZE;
 use crate::mm::aspace::{AddressSpace, Bounds, Place};
 use crate::mm::pages::UserPages;
 use crate::mm::vma::{Backing, Prot, Role, Vma};
+use crate::text::Text;
 use crate::user;
 use alloc::sync::Arc;
 use alloc::vec;
@@ -74,7 +75,7 @@ impl fmt::Display for LoadError {
             Self::NotExecutable(mode) => write!(f, "not executable (its mode is {mode:04o})"),
             Self::Elf(e) => e.fmt(f),
             Self::Interpreter(path, e) => {
-                write!(f, "a dynamic program; its interpreter {}: {e}", path.escape_ascii())
+                write!(f, "a dynamic program; its interpreter {}: {e}", Text(path))
             }
             Self::Memory => f.write_str("not enough memory to load it"),
             Self::Arguments => {

@@ -16,6 +16,7 @@ use crate::log::direct;
 use crate::mm::{PhysRange, image};
 use crate::signal::{Set, number};
 use crate::sync::Mutex;
+use crate::text::Text;
 use crate::thread::{self as kernel, UserContext};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -32,8 +33,7 @@ const SEARCH: [&[u8]; 4] = [b"/bin/", b"/usr/bin/", b"/sbin/", b"/usr/sbin/"];
 /// What is looked for when the command line names no program.
 const DEFAULTS: [&[u8]; 2] = [b"/sbin/init", b"/bin/init"];
 /// The environment that a program gets besides the command line's.
-const ENVIRONMENT: [(&[u8], &[u8]); 3] =
-    [(b"PATH", b"/bin:/usr/bin:/sbin:/usr/sbin"), (b"HOME", b"/"), (b"TERM", b"vt100")];
+const ENVIRONMENT: [&[u8]; 3] = [b"PATH=/bin:/usr/bin:/sbin:/usr/sbin", b"HOME=/", b"TERM=vt100"];
 
 /// Says why the program cannot run, and ends.
 fn fail(why: fmt::Arguments<'_>) -> ! {
@@ -52,8 +52,8 @@ pub fn start(parsed: Parsed) -> ! {
     }
     let walker = Walker { mounts: &mounts, root: &root, base: &root, who: Credentials::ROOT };
     let (name, found) = find_program(&walker, &parsed.words);
-    let (loaded, table) = load::load(&walker, found)
-        .unwrap_or_else(|e| fail(format_args!("{}: {e}", name.escape_ascii())));
+    let (loaded, table) =
+        load::load(&walker, found).unwrap_or_else(|e| fail(format_args!("{}: {e}", Text(&name))));
     let (path, entry) = (loaded.path.clone(), loaded.entry);
     let (space, prepared) = loaded.split();
 
@@ -90,24 +90,23 @@ pub fn start(parsed: Parsed) -> ! {
     let base = name.rsplit(|&b| b == b'/').next().unwrap_or(&name);
     running.set_name(base);
     let Some(context) = UserContext::new(table, 0, 0, Box::new(first)) else {
-        fail(format_args!("{}: {}", name.escape_ascii(), LoadError::Memory));
+        fail(format_args!("{}: {}", Text(&name), LoadError::Memory));
     };
     running.set_user(context);
 
     handler::fill_trampoline(trampoline);
-    let variables = environment(&parsed.env);
+    let env = environment(&parsed.env);
     let args: Vec<&[u8]> = if parsed.words.is_empty() {
         Vec::from([&name[..]])
     } else {
         parsed.words.iter().map(Vec::as_slice).collect()
     };
-    let env: Vec<&[u8]> = variables.iter().map(Vec::as_slice).collect();
     let sp = Loaded::finish(&prepared, &args, &env)
-        .unwrap_or_else(|e| fail(format_args!("{}: {e}", name.escape_ascii())));
+        .unwrap_or_else(|e| fail(format_args!("{}: {e}", Text(&name))));
     let frame = TrapFrame::new_user(entry, sp);
     // Nothing that is owned here is dropped after this: the stack is given to the program.
     drop((args, env));
-    drop((variables, prepared, parsed, name, root));
+    drop((prepared, parsed, name, root));
     resume_user(&frame)
 }
 
@@ -199,7 +198,7 @@ fn find_program(walker: &Walker<'_>, words: &[Vec<u8>]) -> (Vec<u8>, load::Found
         match load::find(walker, path) {
             Ok(found) => return (path.clone(), found),
             Err(LoadError::File(Error::NotFound | Error::NotDirectory)) => {}
-            Err(e) => fail(format_args!("{}: {e}", path.escape_ascii())),
+            Err(e) => fail(format_args!("{}: {e}", Text(&path))),
         }
     }
     let mut looked = Vec::new();
@@ -209,12 +208,11 @@ fn find_program(walker: &Walker<'_>, words: &[Vec<u8>]) -> (Vec<u8>, load::Found
         }
         looked.extend_from_slice(path);
     }
-    let looked = looked.escape_ascii();
+    let looked = Text(&looked);
     match words.first() {
-        Some(program) => fail(format_args!(
-            "no program {}: looked for {looked} in the image",
-            program.escape_ascii()
-        )),
+        Some(program) => {
+            fail(format_args!("no program {}: looked for {looked} in the image", Text(program)))
+        }
         None => fail(format_args!(
             "the command line names no program: looked for {looked} in the image"
         )),
@@ -234,12 +232,12 @@ fn open_console(walker: &Walker<'_>) -> Result<Table<Arc<OpenFile>>> {
 }
 
 /// The command line's variables, and the defaults for those that it does not name.
-fn environment(given: &[Vec<u8>]) -> Vec<Vec<u8>> {
-    let mut all: Vec<Vec<u8>> = given.to_vec();
-    for (name, value) in ENVIRONMENT {
-        let named = |v: &Vec<u8>| v.starts_with(name) && v.get(name.len()) == Some(&b'=');
-        if !all.iter().any(named) {
-            all.push([name, b"=", value].concat());
+fn environment(given: &[Vec<u8>]) -> Vec<&[u8]> {
+    let mut all: Vec<&[u8]> = Vec::new();
+    for variable in given.iter().map(Vec::as_slice).chain(ENVIRONMENT) {
+        let name = variable.split_inclusive(|&b| b == b'=').next().unwrap_or(variable);
+        if !all.iter().any(|v| v.starts_with(name)) {
+            all.push(variable);
         }
     }
     all

@@ -26,7 +26,7 @@ pub fn act(engine: &Engine<'_>, io: &StepIo<'_>) -> Result<Vec<Rebuilt>> {
         Action::CompileKernel { kernel } => return compile_kernel(engine, io, kernel),
         Action::CompileApps { .. } => return compile_apps(engine, io),
         Action::SyscallTable { arch, only } => syscall_table(io, *arch, only.as_ref())?,
-        Action::Link { arch, lto } => link_kernel(engine, io, (*arch, *lto))?,
+        Action::Link { arch, lto } => link_kernel(engine, io, (*arch, lto.as_deref()))?,
         Action::Relocate(plan) => relocate(io, plan)?,
         Action::Strip => {
             let stripped = link::strip(&io.made(io.input_named("loader.elf")?)?)?;
@@ -173,18 +173,18 @@ fn compile_apps(engine: &Engine<'_>, io: &StepIo<'_>) -> Result<Vec<Rebuilt>> {
     Ok(outcome.rebuilt)
 }
 
-fn syscall_table(
-    io: &StepIo<'_>,
-    arch: Arch,
-    only: Option<&BTreeSet<&'static str>>,
-) -> Result<()> {
+fn syscall_table(io: &StepIo<'_>, arch: Arch, only: Option<&BTreeSet<&'static str>>) -> Result<()> {
     let archive = io.made(io.input_named("libkernel.a")?)?;
     let defined = link::syscalls_defined(&archive)?;
     let object = link::syscall_object(arch, &link::syscalls_kept(arch, defined, only)?)?;
     io.put(io.output_named("syscalls.o")?, &object)
 }
 
-fn link_kernel(engine: &Engine<'_>, io: &StepIo<'_>, (arch, lto): (Arch, bool)) -> Result<()> {
+fn link_kernel(
+    engine: &Engine<'_>,
+    io: &StepIo<'_>,
+    (arch, lto): (Arch, Option<&str>),
+) -> Result<()> {
     let script = io.step.inputs.iter().find_map(|i| match i {
         Input::File(path) => Some(path),
         _ => None,
@@ -202,7 +202,7 @@ fn link_kernel(engine: &Engine<'_>, io: &StepIo<'_>, (arch, lto): (Arch, bool)) 
         script: &script,
         lto,
         // An audit wants to see the linker at work, and only its inputs opened.
-        cache: (lto && !engine.options.audit).then_some(&cache),
+        cache: (lto.is_some() && !engine.options.audit).then_some(&cache),
         output: &part,
         jobs: engine.options.jobs,
     });

@@ -13,8 +13,9 @@ pub struct LinkInputs<'a> {
     pub syscalls: &'a Utf8Path,
     /// `kernel-config/link/<arch>.ld`.
     pub script: &'a Utf8Path,
-    /// The archive holds bitcode, to be optimised across its modules.
-    pub lto: bool,
+    /// The archive holds bitcode, compiled at this `opt-level`, to be optimised across its
+    /// modules.
+    pub lto: Option<&'a str>,
     /// The folder in which the linker keeps the machine code of bitcode modules, and finds
     /// that of those which have not changed; it decides no byte.
     pub cache: Option<&'a Utf8Path>,
@@ -38,6 +39,11 @@ const LTO: [&str; 6] = [
     // Entries of the cache: unused for a month they go, the oldest first beyond the size.
     "--thinlto-cache-policy=prune_after=720h:cache_size_bytes=512m",
 ];
+
+/// How bitcode that is optimised for size alone is inlined: functions that cost up to so many
+/// units (5 otherwise), as at level `s`. Calls that are saved make up for most of the copies, and
+/// code that runs once, at boot, runs through fewer of them.
+const SMALL: [&str; 2] = ["-mllvm", "-inline-threshold=50"];
 
 /// The arguments of `rust-lld` that link a kernel.
 #[must_use]
@@ -81,8 +87,11 @@ pub fn lld_args(inputs: &LinkInputs<'_>) -> Vec<String> {
         "--orphan-handling=error",
     ];
     let mut args: Vec<String> = fixed.map(str::to_owned).to_vec();
-    if inputs.lto {
+    if let Some(opt_level) = inputs.lto {
         args.extend(LTO.map(str::to_owned));
+        if opt_level == "z" {
+            args.extend(SMALL.map(str::to_owned));
+        }
         args.push(format!("--thinlto-jobs={}", inputs.jobs.max(1)));
         let cache = inputs.cache.map(|folder| format!("--thinlto-cache-dir={folder}"));
         args.extend(cache);
@@ -106,7 +115,7 @@ mod tests {
             archive: "libkernel.a".into(),
             syscalls: "syscalls.o".into(),
             script: "x64.ld".into(),
-            lto: false,
+            lto: None,
             cache: Some("cache".into()),
             output: "kernel.pie".into(),
             jobs: 0,

@@ -58,6 +58,10 @@ pub fn kernel_call(
     }
     args.extend(profile_args(profile, &settings));
     args.push(format!("--config=profile.{profile}.trim-paths=\"all\""));
+    if settings.opt_level == "z" {
+        // memcpy and the like are called everywhere: a few bytes more for them pay.
+        args.push(format!("--config=profile.{profile}.package.compiler_builtins.opt-level=\"s\""));
+    }
     args.extend(common_args(profile, target_dir));
     let remap = format!("--remap-path-prefix={crates}/=");
     let flags = [

@@ -247,7 +247,10 @@ impl Maker<'_> {
             format!("link {key}"),
             inputs,
             folder.join("kernel.pie"),
-            Action::Link { arch, lto: spec.settings.lto == "thin" },
+            Action::Link {
+                arch,
+                lto: (spec.settings.lto == "thin").then(|| spec.settings.opt_level.clone()),
+            },
         ))
     }
 

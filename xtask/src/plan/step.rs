@@ -130,8 +130,8 @@ pub enum Action {
         only: Option<BTreeSet<&'static str>>,
     },
     /// rust-lld links a PIE. With `lto` the static library holds LLVM bitcode, which the
-    /// linker optimises and compiles.
-    Link { arch: Arch, lto: bool },
+    /// linker optimises (at that level: `0` … `3`, `s` or `z`) and compiles.
+    Link { arch: Arch, lto: Option<String> },
     /// Relocations are applied, and the result is checked.
     Relocate(Relocate),
     /// Symbols and debug information are left out.

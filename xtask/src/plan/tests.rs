@@ -72,8 +72,11 @@ fn brief(plan: &BuildPlan) -> String {
     }
     let keys: BTreeSet<&str> = plan.selections.iter().map(|s| s.kernel.as_str()).collect();
     keys.into_iter().fold(out, |out, key| {
-        let short = key.rsplit_once('-').map_or(key, |(head, _)| head);
-        out.replace(key, &format!("{short}-KEY"))
+        // `x64-release-HASH`, and `-calls-HASH` after it when the image lists calls.
+        let (compiled, calls) = key.split_once("-calls-").unwrap_or((key, ""));
+        let out = if calls.is_empty() { out } else { out.replace(calls, "KEY") };
+        let short = compiled.rsplit_once('-').map_or(compiled, |(head, _)| head);
+        out.replace(compiled, &format!("{short}-KEY"))
     })
 }
 
@@ -140,7 +143,7 @@ fn thin_lto_is_the_linkers() {
             arch.modes.values_mut().for_each(|m| m.kernels.lto = lto.to_owned());
         }
         let plan = plan_in(&w, "--arch x64 --profile base").unwrap();
-        let link = plan.steps.iter().any(|s| matches!(s.action, Action::Link { lto: true, .. }));
+        let link = plan.steps.iter().any(|s| matches!(s.action, Action::Link { lto: Some(_), .. }));
         let spec = plan.steps.iter().find_map(|s| match &s.action {
             Action::CompileKernel { kernel } => Some(kernel.clone()),
             _ => None,

@@ -160,7 +160,8 @@ impl Resolver<'_, '_> {
             args: args.map(|a| a.iter().map(|a| a.value.clone()).collect()).unwrap_or_default(),
             env: env.map(|(k, v)| (k.0.clone(), v.value.clone())).collect(),
             // A name that is none was reported, and stands as a placeholder.
-            system_calls: calls.map(|list| list.iter().filter(|c| !c.bad).map(|c| c.value.0).collect()),
+            system_calls: calls
+                .map(|list| list.iter().filter(|c| !c.bad).map(|c| c.value.0).collect()),
         };
         let all = self.all_entries(&on, entries);
         self.check_tree(&all);
