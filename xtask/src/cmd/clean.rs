@@ -32,16 +32,22 @@ impl Clean {
             let left = clean::all(&cx.layout)?;
             drop(lock);
             clean::last(&cx.layout, left.is_empty())?;
-            if !left.is_empty() {
-                eprintln!("left, for Osier did not make them:");
-                left.iter().for_each(|path| eprintln!("  {path}"));
-            }
+            tell(&left);
             return Ok(Status::OK);
         }
         let workspace = build::workspace(cx)?;
         let plan = build::plan(cx, &workspace, &self.selectors)?;
-        let removed = clean::steps(&cx.layout, &plan.steps)?;
+        let (removed, left) = clean::steps(&cx.layout, &plan.steps)?;
         eprintln!("removed {removed} files; what cargo compiled stays until `clean --all`");
+        tell(&left);
         Ok(Status::OK)
+    }
+}
+
+/// Names what was found and is not ours.
+fn tell(left: &[camino::Utf8PathBuf]) {
+    if !left.is_empty() {
+        eprintln!("left, for Osier did not make them:");
+        left.iter().for_each(|path| eprintln!("  {path}"));
     }
 }

@@ -34,8 +34,9 @@ impl Repro {
         let twins = Twins::build(cx, &self.arguments(cx))?;
         let mut rows = Vec::new();
         for selected in &plan.selections {
-            for name in ARTIFACTS {
-                let path = selected.folder.join(name);
+            // Apps with their symbols, which backtraces are made of, are artifacts, too.
+            let paths = ARTIFACTS.iter().map(|name| selected.folder.join(name));
+            for path in paths.chain(selected.apps.values().cloned()) {
                 let a = fsx::read(&twins.first.join(&path))?;
                 let b = fsx::read(&twins.second.join(&path))?;
                 rows.push((path, a.len() as u64, first_difference(&a, &b)));

@@ -11,8 +11,8 @@ use crate::link;
 use crate::model::{Arch, Digest};
 use crate::pack;
 use crate::plan::{
-    Action, BuildHeader, Input, KernelSpec, PackContent, PackEntry, Relocate, app_call,
-    final_crate, kernel_call, lock_call,
+    Action, BuildHeader, Input, KernelSpec, PackContent, PackEntry, Places, Relocate, app_call,
+    app_remaps, final_crate, kernel_call, lock_call,
 };
 use crate::report::Event;
 use anyhow::{Context as _, Result, bail};
@@ -149,19 +149,19 @@ fn compile_apps(engine: &Engine<'_>, io: &StepIo<'_>) -> Result<Vec<Rebuilt>> {
     let root = &repo.with_context(|| format!("there is no repository `{repository}`"))?.root;
     let folder = engine.layout.target().join(format!("app-{arch}"));
     let names: Vec<&str> = apps.iter().map(|a| a.as_str()).collect();
-    // The last that matches wins, and the build directory may lie in the repository.
     // rustc asks the system for its working folder, which sees through links.
-    let real = |path: &Utf8Path| path.canonicalize_utf8().unwrap_or_else(|_| path.to_owned());
-    let build = engine.layout.root();
-    let remap: [(Utf8PathBuf, &str); 7] = [
-        (engine.tools.cargo_home.clone(), "/cargo"),
-        (real_crates(engine), "/cargo/registry/src"),
-        (engine.tools.toolchain.sysroot.clone(), "/toolchain"),
-        (real(root), "/source"),
-        (root.clone(), "/source"),
-        (real(build), "/build"),
-        (build.to_owned(), "/build"),
-    ];
+    let both = |path: &Utf8Path| {
+        let real = path.canonicalize_utf8().unwrap_or_else(|_| path.to_owned());
+        let same = real == path;
+        std::iter::once(path.to_owned()).chain((!same).then_some(real)).collect::<Vec<_>>()
+    };
+    let remap = app_remaps(&Places {
+        sources: &both(root),
+        build_dir: &both(engine.layout.root()),
+        cargo_home: &engine.tools.cargo_home,
+        crates: &real_crates(engine),
+        sysroot: &engine.tools.toolchain.sysroot,
+    });
     let call = app_call((*mode, settings), target, &names, root, &folder, &remap);
     let outcome = call_cargo(engine, io, &call)?;
     for app in &names {

@@ -16,11 +16,12 @@ const WHOLLY_OURS: [&str; 9] =
 /// Files of ours beside them, removed last.
 const LAST: [&str; 3] = ["x", "lock", MARK];
 
-/// Removes the outputs and stamps of `steps`. Gives how many files that were.
+/// Removes the outputs and stamps of `steps`. Gives how many files that were, and the files
+/// beside them that no step made.
 ///
 /// # Errors
-/// When one cannot be removed.
-pub fn steps(layout: &Layout, steps: &[Step]) -> Result<usize> {
+/// When one cannot be removed or listed.
+pub fn steps(layout: &Layout, steps: &[Step]) -> Result<(usize, Vec<Utf8PathBuf>)> {
     let stamps = Stamps::new(layout);
     let mut removed = 0;
     for step in steps {
@@ -35,10 +36,22 @@ pub fn steps(layout: &Layout, steps: &[Step]) -> Result<usize> {
         }
     }
     let folders = steps.iter().flat_map(|s| &s.outputs).filter_map(|o| o.parent());
-    for folder in folders.collect::<BTreeSet<_>>() {
+    let folders: BTreeSet<_> = folders.collect();
+    let others: BTreeSet<Utf8PathBuf> =
+        stamps.all()?.into_iter().flat_map(|s| s.outputs.into_keys()).collect();
+    let mut left = Vec::new();
+    for folder in &folders {
+        for entry in layout.root().join(folder).read_dir_utf8().into_iter().flatten() {
+            let entry = entry.with_context(|| format!("cannot list {folder}"))?;
+            let known = others.contains(&folder.join(entry.file_name()));
+            if !known && !entry.file_type()?.is_dir() {
+                left.push(entry.into_path());
+            }
+        }
         remove_empty(layout.root(), folder);
     }
-    Ok(removed)
+    left.sort();
+    Ok((removed, left))
 }
 
 /// Removes everything generated but the lock and the mark. Gives what is left.
@@ -58,6 +71,11 @@ pub fn all(layout: &Layout) -> Result<Vec<Utf8PathBuf>> {
     }
     for folder in WHOLLY_OURS {
         remove_folder(&layout.root().join(folder))?;
+    }
+    // xtask's own target folder, where sources cannot be written to (docs/building.md).
+    let xtask = layout.root().join("xtask");
+    if xtask.join("CACHEDIR.TAG").is_file() {
+        remove_folder(&xtask)?;
     }
     let mut left = Vec::new();
     list(layout.root(), &mut left)?;
@@ -118,15 +136,52 @@ fn list(folder: &Utf8Path, out: &mut Vec<Utf8PathBuf>) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::StepId;
     use crate::plan::stamp::{FORMAT, Facts, Made, Stamp};
+
+    #[test]
+    fn beside_what_a_selection_made_the_rest_is_told() {
+        let keep = tempfile::tempdir().unwrap();
+        let root = Utf8PathBuf::from_path_buf(keep.path().join("b")).unwrap();
+        let layout = Layout::new(&root);
+        let step = |name: &str| Step {
+            id: StepId(name.to_owned()),
+            inputs: vec![],
+            outputs: vec![format!("app/x64-release/{name}").into()],
+            action: Action::StripProgram,
+            origins: std::collections::BTreeMap::new(),
+        };
+        let (mine, other) = (step("mine"), step("other"));
+        for step in [&mine, &other] {
+            fsx::write(&root.join(&step.outputs[0]), b"").unwrap();
+            let made = Made { digest: crate::model::Digest::of(b""), size: 0 };
+            let outputs = [(step.outputs[0].clone(), made)].into();
+            let name = step.id.0.clone();
+            let facts = Facts::new();
+            let stamp = Stamp { format: FORMAT, step: name, facts, outputs, history: vec![] };
+            Stamps::new(&layout).save(&stamp).unwrap();
+        }
+        let foreign = root.join("app/x64-release/notes.txt");
+        fsx::write(&foreign, b"").unwrap();
+        assert_eq!(steps(&layout, &[mine]).unwrap(), (1, vec![foreign]));
+        assert!(root.join(&other.outputs[0]).is_file());
+    }
 
     #[test]
     fn what_osier_did_not_make_is_left_and_listed() {
         let keep = tempfile::tempdir().unwrap();
         let root = Utf8PathBuf::from_path_buf(keep.path().join("b")).unwrap();
         let layout = Layout::new(&root);
-        let ours =
-            ["x64-release-all/hello/loader.img", "target/a/b", "log/1.log", "x", "lock", MARK];
+        let ours = [
+            "x64-release-all/hello/loader.img",
+            "target/a/b",
+            "log/1.log",
+            "xtask/CACHEDIR.TAG",
+            "xtask/debug/xtask",
+            "x",
+            "lock",
+            MARK,
+        ];
         let foreign = ["etc/build.toml", "x64-release-all/hello/notes.txt"];
         for path in ours.into_iter().chain(foreign) {
             fsx::write(&root.join(path), b"").unwrap();

@@ -122,6 +122,32 @@ fn encoded<'a>(flags: impl Iterator<Item = &'a str>) -> String {
     flags.collect::<Vec<_>>().join("\x1f")
 }
 
+/// Folders whose paths must not be in what rustc writes. Any may be seen through links: then
+/// both paths are given.
+#[derive(Clone, Debug)]
+pub struct Places<'a> {
+    pub sources: &'a [Utf8PathBuf],
+    pub build_dir: &'a [Utf8PathBuf],
+    pub cargo_home: &'a Utf8Path,
+    /// Where cargo unpacks crates, without links.
+    pub crates: &'a Utf8Path,
+    pub sysroot: &'a Utf8Path,
+}
+
+/// What takes their places, in rustc's order: the last that matches wins. The build directory
+/// may lie in the sources, and a cut cargo home lies in the build directory.
+#[must_use]
+pub fn app_remaps(places: &Places<'_>) -> Vec<(Utf8PathBuf, &'static str)> {
+    let sources = places.sources.iter().map(|path| (path.clone(), "/source"));
+    let build_dir = places.build_dir.iter().map(|path| (path.clone(), "/build"));
+    let others = [
+        (places.cargo_home.to_owned(), "/cargo"),
+        (places.crates.to_owned(), "/cargo/registry/src"),
+        (places.sysroot.to_owned(), "/toolchain"),
+    ];
+    sources.chain(build_dir).chain(others).collect()
+}
+
 /// What every compiling call says.
 fn common_args(profile: &str, target_dir: &Utf8Path) -> Vec<String> {
     vec![

@@ -14,7 +14,7 @@ mod step;
 mod tests;
 pub mod why;
 
-pub use cargo::{CargoCall, app_call, kernel_call, lock_call};
+pub use cargo::{CargoCall, Places, app_call, app_remaps, kernel_call, lock_call};
 pub use final_crate::final_crate;
 pub use kernel::KernelSpec;
 pub use make::plan;

@@ -136,6 +136,33 @@ fn settings_know_their_line() {
 }
 
 #[test]
+fn a_cargo_home_in_the_build_directory_in_the_sources_is_a_cargo_home() {
+    let path = |p: &str| camino::Utf8PathBuf::from(p);
+    let remaps = app_remaps(&Places {
+        sources: &[path("/s")],
+        build_dir: &[path("/s/build"), path("/real/build")],
+        cargo_home: &path("/s/build/cache/cargo-home"),
+        crates: &path("/home/u/.cargo/registry/src"),
+        sysroot: &path("/home/u/.rustup/toolchains/t"),
+    });
+    // As rustc does it: the last whose path begins the file's.
+    let told = |file: &str| {
+        let found = remaps.iter().rfind(|(from, _)| path(file).starts_with(from)).unwrap();
+        format!("{}/{}", found.1, path(file).strip_prefix(&found.0).unwrap())
+    };
+    for (file, name) in [
+        ("/s/apps/a.rs", "/source/apps/a.rs"),
+        ("/s/build/gen/a.rs", "/build/gen/a.rs"),
+        ("/real/build/gen/a.rs", "/build/gen/a.rs"),
+        ("/s/build/cache/cargo-home/registry/src/x/a.rs", "/cargo/registry/src/x/a.rs"),
+        ("/home/u/.cargo/registry/src/x/a.rs", "/cargo/registry/src/x/a.rs"),
+        ("/home/u/.rustup/toolchains/t/lib/a.rs", "/toolchain/lib/a.rs"),
+    ] {
+        assert_eq!(told(file), name);
+    }
+}
+
+#[test]
 fn thin_lto_is_the_linkers() {
     let link = |lto: &str| {
         let mut w = workspace();
