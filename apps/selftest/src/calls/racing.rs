@@ -4,6 +4,7 @@ use super::arena::{Arena, Slot, map, put};
 use super::fixture::Fixture;
 use super::{BAD_ADDRESS, Hex, arguments, content, forms, is_right, raw};
 use linux_abi::{Answer, Arg};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
@@ -22,13 +23,24 @@ const FOR_A_CALL: usize = 1;
 /// Rounds that the other thread went through.
 static TURNS: AtomicUsize = AtomicUsize::new(0);
 
+/// Lets the other thread go on. With one CPU it needs that CPU; with more, giving one up
+/// would only send the thread from CPU to CPU.
+fn pause() {
+    static CPUS: OnceLock<usize> = OnceLock::new();
+    if *CPUS.get_or_init(|| thread::available_parallelism().map_or(1, |n| n.get())) == 1 {
+        raw::named("sched_yield", &[]);
+    } else {
+        std::hint::spin_loop();
+    }
+}
+
 fn take_away() {
     loop {
         let at = TARGET.load(Ordering::SeqCst);
         match at {
             1 => return,
             _ if at == 0 || LEFT.load(Ordering::SeqCst) == 0 => {
-                raw::named("sched_yield", &[]);
+                pause();
             }
             _ if UNMAP.load(Ordering::SeqCst) => {
                 raw::named("munmap", &[at, Slot::len()]);
@@ -36,7 +48,7 @@ fn take_away() {
             }
             _ => {
                 raw::named("mprotect", &[at, Slot::len(), 0]);
-                raw::named("sched_yield", &[]);
+                pause();
                 raw::named("mprotect", &[at, Slot::len(), 3]);
             }
         }
@@ -49,7 +61,7 @@ fn take_away() {
 fn settle() {
     let turns = TURNS.load(Ordering::SeqCst);
     while TURNS.load(Ordering::SeqCst) < turns + 2 {
-        raw::named("sched_yield", &[]);
+        pause();
     }
 }
 
