@@ -12,6 +12,7 @@
 
 use core::ptr::NonNull;
 
+pub use crate::lending::{Lending, NotLent};
 use crate::{Error, Result};
 
 /// Any bus address will do.

@@ -28,6 +28,7 @@ pub mod fake;
 mod io;
 pub mod irq;
 mod kernel;
+mod lending;
 pub mod net;
 pub mod pci;
 mod registry;

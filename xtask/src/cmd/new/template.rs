@@ -115,7 +115,8 @@ fn cargo_workspace(osier: &Utf8Path) -> String {
         "[workspace]\nresolver = \"3\"\nmembers = [\n    \"apps/*\",\n]\n\n\
          [workspace.package]\nedition = \"2024\"\n\n\
          # In a kernel these are Osier's own: a driver takes them by `.workspace = true`.\n\
-         [workspace.dependencies]\ndriver-api = {{ path = \"{osier}/drivers/api\" }}\n"
+         [workspace.dependencies]\ndriver-api = {{ path = \"{osier}/drivers/api\" }}\n\
+         pci = {{ path = \"{osier}/drivers/pci\" }}\nvirtio = {{ path = \"{osier}/drivers/virtio\" }}\n"
     )
 }
 
