@@ -104,7 +104,9 @@ fn what_new_makes_is_there_and_is_made_once() {
 fn profiles_are_listed_shown_explained_and_compared() {
     let (_folder, lab) = lab();
     let list = prints(&lab, &["profile", "list"]);
-    assert!(list.contains("x64      lab      q35      -        complete  A lab\n"), "{list}");
+    // How wide the columns are depends on Osier's own profiles.
+    let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(list.lines().any(|l| words(l) == "x64 lab q35 - complete A lab"), "{list}");
     let drivers = prints(&lab, &["profile", "list", "--drivers", "--arch", "x64"]);
     assert!(drivers.contains("lamp") && !drivers.contains("torch"), "{drivers}");
     assert_eq!(
