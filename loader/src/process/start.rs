@@ -198,7 +198,7 @@ fn find_program(walker: &Walker<'_>, words: &[Vec<u8>]) -> (Vec<u8>, load::Found
         match load::find(walker, path) {
             Ok(found) => return (path.clone(), found),
             Err(LoadError::File(Error::NotFound | Error::NotDirectory)) => {}
-            Err(e) => fail(format_args!("{}: {e}", Text(&path))),
+            Err(e) => fail(format_args!("{}: {e}", Text(path))),
         }
     }
     let mut looked = Vec::new();
