@@ -1,5 +1,10 @@
 -- Neovim 0.11 and later, with `:set exrc`: rust-analyzer for this workspace. With ARCH set
 -- (ARCH=aarch64 nvim), for that arch. See docs/editors.md.
+if not vim.lsp.config then
+  vim.notify("Osier's .nvim.lua is for Neovim 0.11 and later", vim.log.levels.WARN)
+  return
+end
+
 local settings = vim.json.decode([[
 {
   "cargo": {
