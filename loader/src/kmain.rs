@@ -2,7 +2,6 @@
 
 use crate::bootinfo::BootInfo;
 use crate::cmdline::{self, Options};
-use crate::thread::Priority;
 use crate::{arch, end, entropy, log as klog, mm, registry, thread, time};
 
 /// Called by the arch's entry code on the boot stack, interrupts off, with `percpu::BOOT_CPU`
@@ -36,7 +35,7 @@ pub fn kmain(info: BootInfo) -> ! {
     log_memory();
 
     // The rest may wait, which what will be the idle thread may not.
-    let started = thread::spawn("init", Priority::Normal, move || {
+    let started = thread::begin_first("init", move || {
         crate::smp::start_others();
         registry::probe();
         bootchart(&options, "drivers");

@@ -156,7 +156,8 @@ fn mount_root() -> (MountTable, Path) {
 /// Makes `/tmp`, and mounts `/dev` and `/proc` on directories that are made if they are not
 /// there.
 fn mount_rest(mounts: &MountTable, fs: &RamFs, root: &Path) -> Result<()> {
-    let now = crate::syscall::time::now();
+    // They are dated as the image is: the machine's clock is asked when somebody wants to know.
+    let now = fs.root().metadata().mtime;
     let make = |name: &[u8], mode| {
         let new = NewInode {
             kind: FileType::Directory,

@@ -10,13 +10,6 @@ use crate::{time, user};
 use alloc::vec::Vec;
 use driver_api::Error;
 
-/// A `struct pollfd`.
-struct Polled {
-    fd: i32,
-    wanted: u16,
-    found: u16,
-}
-
 /// What can be done with `fd`.
 fn events(fd: i32) -> Events {
     match process().and_then(|p| p.file(fd)) {
@@ -33,21 +26,15 @@ fn poll(fds: usize, count: usize, deadline: Option<u64>) -> Outcome {
     raw.try_reserve_exact(count * 8).map_err(|_| Error::NoMemory)?;
     raw.resize(count * 8, 0);
     user::read(fds, &mut raw)?;
-    let mut all: Vec<Polled> = raw
-        .as_chunks::<8>()
-        .0
-        .iter()
-        .map(|&[a, b, c, d, e, f, ..]| Polled {
-            fd: i32::from_le_bytes([a, b, c, d]),
-            wanted: u16::from_le_bytes([e, f]),
-            found: 0,
-        })
-        .collect();
     let ready = poll::wait(deadline, || {
         let mut ready = 0;
-        for p in &mut all {
-            p.found = if p.fd < 0 { 0 } else { events(p.fd).answer(p.wanted) };
-            ready += usize::from(p.found != 0);
+        // `struct pollfd`: the descriptor, what is asked, what is answered.
+        for [a, b, c, d, e, f, answer @ ..] in raw.as_chunks_mut::<8>().0 {
+            let fd = i32::from_le_bytes([*a, *b, *c, *d]);
+            let wanted = u16::from_le_bytes([*e, *f]);
+            let found = if fd < 0 { 0 } else { events(fd).answer(wanted) };
+            ready += usize::from(found != 0);
+            *answer = found.to_le_bytes();
         }
         (ready > 0).then_some(ready)
     });
@@ -55,9 +42,6 @@ fn poll(fds: usize, count: usize, deadline: Option<u64>) -> Outcome {
         Ok(ready) => ready.unwrap_or(0),
         Err(poll::Interrupted) => return Err(Errno::EINTR),
     };
-    for (to, p) in raw.as_chunks_mut::<8>().0.iter_mut().zip(&all) {
-        to[6..].copy_from_slice(&p.found.to_le_bytes());
-    }
     user::write(fds, &raw)?;
     Ok(ready)
 }

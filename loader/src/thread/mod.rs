@@ -32,7 +32,7 @@ pub use sched::{
 #[cfg(target_os = "none")]
 pub use task::{Priority, SpawnError, Thread, spawn, spawn_user};
 #[cfg(target_os = "none")]
-pub(crate) use task::{adopt_boot_cpu, make_idle};
+pub(crate) use task::{adopt_boot_cpu, begin_first, make_idle};
 #[cfg(target_os = "none")]
 pub use user::UserContext;
 #[cfg(target_os = "none")]

@@ -253,6 +253,23 @@ pub(super) fn schedule() {
         next.state.enter();
         return;
     }
+    switch_to(cpu, &prev, next);
+}
+
+/// Leaves the boot context, which is the idle thread, for the first thread, past the run queue
+/// in which nobody else is.
+pub(super) fn begin_first(first: Arc<Thread>) {
+    let _irq = IrqGuard::new();
+    let cpu = arch::percpu::current();
+    let Some(idle) = cpu.sched.running.get() else { return };
+    idle.state.leave();
+    cpu.sched.idling.store(false, Ordering::Relaxed);
+    switch_to(cpu, &idle, first);
+}
+
+/// Switches from the running thread `prev`, which has left its state, to another. Interrupts
+/// are off.
+fn switch_to(cpu: &PerCpu, prev: &Thread, next: Arc<Thread>) {
     // Only the idle thread can have to wait here, and the CPU that it waits for leaves its
     // thread without waiting for anybody, so this ends. Only then does the thread count as
     // running here: its old CPU must see on the way out that somebody has queued it.

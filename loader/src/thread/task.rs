@@ -245,6 +245,23 @@ pub fn spawn_user(
     Ok(thread)
 }
 
+/// Makes the first thread of all and goes over to it, from the boot context. Returns when
+/// nobody has anything to do, to be the idle thread.
+///
+/// # Errors
+/// `NoMemory`: nothing was started.
+pub(crate) fn begin_first(
+    name: &str,
+    entry: impl FnOnce() + Send + 'static,
+) -> Result<(), SpawnError> {
+    let thread = prepare(name, Priority::Normal, move || {
+        entry();
+        None
+    })?;
+    sched::begin_first(thread);
+    Ok(())
+}
+
 /// Makes a thread that is in no run queue yet.
 pub(super) fn prepare(
     name: &str,

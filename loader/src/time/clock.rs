@@ -1,7 +1,7 @@
 //! The clocks and timers of the CPU that runs.
 
 use alloc::sync::Arc;
-use core::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use driver_api::sync::IrqLock;
 
@@ -15,9 +15,26 @@ use crate::{arch, percpu};
 static MULT: AtomicU64 = AtomicU64::new(0);
 /// The counter at boot.
 static START: AtomicU64 = AtomicU64::new(0);
-/// Wall clock minus time since boot, in ns; `i64::MIN`: there is no wall clock.
-static WALL_OFFSET: AtomicI64 = AtomicI64::new(NO_WALL);
-const NO_WALL: i64 = i64::MIN;
+static WALL: IrqLock<Wall> = IrqLock::new(Wall::Unread);
+
+/// What is known of the wall clock.
+#[derive(Clone, Copy)]
+enum Wall {
+    /// The machine's clock has not been asked: that takes dozens of accesses, and not every
+    /// program wants to know.
+    Unread,
+    /// The machine has none, and nobody has set it.
+    Missing,
+    /// Wall clock minus time since boot, in ns.
+    Offset(i64),
+}
+
+impl Wall {
+    /// With the time at this moment, in ns since 1970.
+    fn at(unix: u64) -> Self {
+        Self::Offset((unix as i64).saturating_sub(now_ns() as i64))
+    }
+}
 
 /// Notes when the kernel began: the first thing that `kmain` does.
 pub(crate) fn start() {
@@ -27,10 +44,6 @@ pub(crate) fn start() {
 /// Starts the clock, whose counter has `hz` ticks a second.
 pub(crate) fn init(hz: u64) {
     MULT.store(Scale::of(hz).mult(), Ordering::Relaxed);
-    if let Some(s) = arch::clock::wall_clock_s() {
-        let unix = (s as i64).saturating_mul(NS as i64);
-        WALL_OFFSET.store(unix.saturating_sub(now_ns() as i64), Ordering::Relaxed);
-    }
 }
 
 /// Nanoseconds since boot. Never goes back. 0 until the clock's frequency is known.
@@ -43,13 +56,20 @@ pub fn now_ns() -> u64 {
 /// Nanoseconds since 1970 (UTC); `None` on a machine without a clock that nobody has set.
 #[must_use]
 pub fn wall_ns() -> Option<u64> {
-    let offset = WALL_OFFSET.load(Ordering::Relaxed);
-    (offset != NO_WALL).then(|| (now_ns() as i64).saturating_add(offset).max(0) as u64)
+    let mut wall = WALL.lock();
+    if let Wall::Unread = *wall {
+        let read = arch::clock::wall_clock_s();
+        *wall = read.map_or(Wall::Missing, |s| Wall::at(s.saturating_mul(NS)));
+    }
+    match *wall {
+        Wall::Offset(offset) => Some((now_ns() as i64).saturating_add(offset).max(0) as u64),
+        Wall::Unread | Wall::Missing => None,
+    }
 }
 
 /// Sets the wall clock.
 pub fn set_wall_ns(unix: u64) {
-    WALL_OFFSET.store((unix as i64).saturating_sub(now_ns() as i64), Ordering::Relaxed);
+    *WALL.lock() = Wall::at(unix);
 }
 
 /// What a timer does when it expires.
