@@ -7,12 +7,14 @@ use object::read::archive::ArchiveFile;
 use object::write::{Object, Relocation, Symbol, SymbolFlags, SymbolId, SymbolSection};
 use object::{
     Architecture, BinaryFormat, Endianness, RelocationEncoding, RelocationFlags, RelocationKind,
-    SectionKind, SymbolKind, SymbolScope,
+    SymbolKind, SymbolScope,
 };
 use std::collections::BTreeSet;
 use std::fmt;
 
-/// Name of the array of 8-byte code addresses, 0 where the kernel lacks the call.
+/// Name of the array of `i32`: where the code of each call is, counted in bytes from the array's
+/// own start; 0 where the kernel lacks the call. Half the size of addresses, and nothing to
+/// relocate.
 pub const TABLE_SYMBOL: &str = "OSIER_SYSCALL_TABLE";
 /// Name of the `u64` that holds the array's length.
 pub const COUNT_SYMBOL: &str = "OSIER_SYSCALL_COUNT";
@@ -109,7 +111,7 @@ fn number(call: &Syscall, arch: Arch) -> Option<u16> {
 }
 
 /// The relocatable object file that defines the table for the calls in `defined`: entry N
-/// is the address of the symbol `sys_<name>` of call N, and 0 where N is unassigned or its
+/// is the place of the symbol `sys_<name>` of call N, and 0 where N is unassigned or its
 /// call is not in `defined`. The table ends after the highest number among them.
 ///
 /// # Errors
@@ -124,31 +126,29 @@ pub fn syscall_object(arch: Arch, defined: &BTreeSet<&str>) -> Result<Vec<u8>, S
     let assigned = SYSCALLS.iter().filter_map(|s| Some((u64::from(number(s, arch)?), s.name)));
     let kept = assigned.filter(|(_, name)| defined.contains(name));
     let count = kept.clone().map(|(n, _)| n + 1).max().unwrap_or(0);
-    let size = count * 8;
+    let size = count * 4;
 
     let rodata = object.section_id(object::write::StandardSection::ReadOnlyData);
     let at = object.append_section_data(rodata, &count.to_le_bytes(), 8);
     define(&mut object, COUNT_SYMBOL, rodata, at, 8);
 
-    // Addresses are relocated, hence "relro": read-only once relocation is done.
-    let relro =
-        object.add_section(Vec::new(), b".data.rel.ro".to_vec(), SectionKind::ReadOnlyDataWithRel);
     let zeros = vec![0; usize::try_from(size).unwrap_or(0)];
-    let start = object.append_section_data(relro, &zeros, 8);
-    define(&mut object, TABLE_SYMBOL, relro, start, size);
+    let start = object.append_section_data(rodata, &zeros, 8);
+    define(&mut object, TABLE_SYMBOL, rodata, start, size);
     for (n, name) in kept {
         let symbol = undefined(&mut object, &format!("{SYMBOL_PREFIX}{name}"));
         let relocation = Relocation {
-            offset: start + n * 8,
+            offset: start + n * 4,
             symbol,
-            addend: 0,
+            // A relative relocation counts from its own place.
+            addend: i64::try_from(n * 4).unwrap_or(0),
             flags: RelocationFlags::Generic {
-                kind: RelocationKind::Absolute,
+                kind: RelocationKind::Relative,
                 encoding: RelocationEncoding::Generic,
-                size: 64,
+                size: 32,
             },
         };
-        object.add_relocation(relro, relocation).map_err(failed)?;
+        object.add_relocation(rodata, relocation).map_err(failed)?;
     }
     object.write().map_err(failed)
 }
@@ -202,8 +202,7 @@ mod tests {
                 s.unwrap_or_else(|| panic!("no {name}"))
             };
             let table = symbol(TABLE_SYMBOL);
-            assert_eq!(table.st_size, count * 8);
-            assert_eq!(table.st_value, 0);
+            assert_eq!(table.st_size, count * 4);
             let c = symbol(COUNT_SYMBOL);
             let at = elf.section_headers[c.st_shndx].sh_offset as usize + c.st_value as usize;
             assert_eq!(bytes[at..at + 8], count.to_le_bytes());
@@ -218,7 +217,8 @@ mod tests {
                     elf.strtab.get_at(s.st_name) == Some("sys_read")
                 })
                 .unwrap();
-            assert_eq!(of_read.r_offset, read * 8);
+            assert_eq!(of_read.r_offset, table.st_value + read * 4);
+            assert_eq!(of_read.r_addend, Some(read as i64 * 4));
         }
     }
 
