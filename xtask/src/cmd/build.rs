@@ -7,12 +7,12 @@ use crate::error::{Refusal, Status};
 use crate::exec::engine::{Done, Engine, Options};
 use crate::exec::{self, host::Tools, memo::Memo, stamps::Stamps};
 use crate::model::{Arch, Name};
-use crate::plan::{self, BuildPlan, Made, Selected, Selection};
+use crate::plan::{self, BuildPlan, Made, Selected, Selection, StepId};
 use crate::report::{self, Event, Observer, Outcome, Row};
 use crate::setup::Need;
 use crate::solve::{self, Asker, Reason, Solution};
 use anyhow::{Context as _, Result};
-use camino::Utf8PathBuf;
+use camino::{Utf8Path, Utf8PathBuf};
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
 use std::time::Instant;
@@ -140,7 +140,7 @@ pub fn build(cx: &Context, selectors: &Selectors, flags: &BuildFlags) -> Result<
     let workspace = workspace(cx)?;
     let plan = plan(cx, &workspace, selectors)?;
     let done = carry_out(cx, &workspace, &plan, flags)?;
-    report_failures(&done)?;
+    report_failures(&done, cx.layout.root())?;
     let images = plan.selections.iter().map(|s| image(cx, s, &done)).collect();
     let root = cx.layout.root();
     let rebuilt = done.rebuilt.iter().map(|path| root.join(path)).collect();
@@ -241,8 +241,12 @@ fn carry_out(
         xtask: memo.digest(&me)?.0.to_string(),
     };
     let done = engine.run(plan);
-    memo.save()?;
+    let saved = memo.save();
     let done = done?;
+    // On a full disk it is the steps that say what has failed.
+    if done.failures.is_empty() {
+        saved?;
+    }
     observer.hear(&Event::RunFinished {
         ok: done.failures.is_empty(),
         ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
@@ -276,10 +280,30 @@ fn shuffle(cx: &Context) -> Result<Option<u64>> {
     Ok(Some(text.parse().map_err(refuse)?))
 }
 
-/// All failures together, as one error.
-fn report_failures(done: &Done) -> Result<()> {
+/// What the C library says for ENOSPC.
+const DISK_FULL: &str = "No space left on device";
+/// With less room than this (1 MiB) a failure is taken for one of a full disk, whatever it says:
+/// linkers write by `mmap`, and end with a bus error there.
+const ROOM: u64 = 1 << 20;
+
+/// All failures together, as one error; a full disk as that.
+fn report_failures(done: &Done, root: &Utf8Path) -> Result<()> {
     if done.failures.is_empty() {
         return Ok(());
+    }
+    let disk_full = done.failures.iter().any(|(_, e)| format!("{e:#}").contains(DISK_FULL));
+    let here = exec::fsx::free_bytes(root).is_some_and(|free| free < ROOM);
+    if disk_full || here {
+        let disk = if here { format!("the disk that holds {root}") } else { "a disk".to_owned() };
+        let first = |(id, e): &(StepId, anyhow::Error)| {
+            let text = format!("{e:#}");
+            let line = text.lines().find(|l| l.contains(DISK_FULL)).or(text.lines().next());
+            format!("the step `{id}` failed: {}", line.unwrap_or_default().trim())
+        };
+        let steps: Vec<String> = done.failures.iter().map(first).collect();
+        return Err(anyhow::anyhow!("{}", steps.join("\n")).context(format!(
+            "{disk} is full; make room, or name a folder elsewhere with --build-dir"
+        )));
     }
     if let Some((id, error)) = done.failures.iter().find(|(_, e)| crate::error::status(e) == 2) {
         let refusal = error.chain().find_map(|e| e.downcast_ref::<Refusal>());

@@ -134,6 +134,14 @@ pub fn remove(path: &Utf8Path) -> Result<bool> {
     }
 }
 
+/// Bytes that an ordinary user can still write on the file system of `path`; none when it does
+/// not say.
+#[must_use]
+pub fn free_bytes(path: &Utf8Path) -> Option<u64> {
+    let stat = rustix::fs::statvfs(path.as_std_path()).ok()?;
+    stat.f_bavail.checked_mul(stat.f_frsize)
+}
+
 /// Makes a folder and those above it.
 ///
 /// # Errors

@@ -180,6 +180,7 @@ fn a_full_disk_is_one_error_and_the_next_build_is_fine() {
     assert_eq!(read("status"), "1\n");
     let said = read("stderr");
     assert_eq!(said.matches("error:").count(), 1, "{said}");
+    assert!(said.contains("disk is full; make room"), "{said}");
     assert!(said.contains("No space left on device") && said.contains("cannot write"), "{said}");
     // Whatever has an artifact's name is whole; nothing has another one.
     let left = keep.path().join("full/note");
@@ -192,6 +193,36 @@ fn a_full_disk_is_one_error_and_the_next_build_is_fine() {
     for (name, bytes) in &expected {
         assert_eq!(*bytes, fs::read(done.join(name)).unwrap(), "{name:?}");
     }
+}
+
+/// Builds on a disk that has room for nothing at all.
+const TINY: &str = r#"
+mount -t tmpfs -o size=300k tmpfs "$1" || exit 99
+shift
+exec "$@"
+"#;
+
+#[test]
+fn a_full_disk_is_told_as_such_when_the_compiler_fails() {
+    let name = "a_full_disk_is_told_as_such_when_the_compiler_fails";
+    let Some(mut command) = unshared(&["--map-root-user", "--mount"]) else {
+        return skip(&format!("{name}: user namespaces are missing"));
+    };
+    let bed = Bed::new();
+    let keep = tempfile::tempdir().unwrap();
+    command.args(["sh", "-c", TINY, "sh"]).arg(keep.path());
+    let build = bed.command(keep.path(), &[]);
+    command.arg(build.get_program()).args(build.get_args());
+    command.env("OSIER_ROOT", &bed.sources).env_remove("ARCH").env_remove("OSIER_BUILD_DIR");
+    let out = command.current_dir(&bed.sources).output().unwrap();
+    if out.status.code() == Some(99) {
+        return skip(&format!("{name}: tmpfs cannot be mounted"));
+    }
+    let said = String::from_utf8(out.stderr).unwrap();
+    assert_eq!(out.status.code(), Some(1), "{said}");
+    let told = said.find("error: the disk that holds").map(|at| &said[at..]).unwrap_or_default();
+    assert!(told.contains(" is full; make room, or name a folder elsewhere"), "{said}");
+    assert_eq!(said.matches("error: the disk").count(), 1, "{said}");
 }
 
 /// What a user may have configured that would change every byte.
