@@ -6,6 +6,10 @@
 //! own, waits for the end of either the program or xtask, and in the latter case kills the
 //! group. It also holds the build directory's lock (flock(2) locks belong to the open file,
 //! which the keeper inherits), so that the next build does not begin before that is done.
+//!
+//! It needs pidfd_open(2), Linux 5.3. Where that is missing, or a container forbids it, the
+//! keeper becomes the program and gets the death signal: what that started may then go on for
+//! as long as it takes to compile one crate.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -13,7 +17,9 @@ use std::io;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::process::{Command, ExitCode, ExitStatus, Stdio};
 
+use super::supervise::become_program;
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
 use rustix::process::{
     Pid, PidfdFlags, Signal, WaitOptions, getpid, getppid, kill_process_group, pidfd_open,
     set_child_subreaper, waitpgid,
@@ -64,14 +70,20 @@ pub fn keeper() -> Option<ExitCode> {
 
 /// Runs the program to its end or its parent's.
 fn keep(mut args: impl Iterator<Item = OsString>) -> Result<u8, String> {
-    let said = |what: &'static str| move |e: rustix::io::Errno| format!("{what}: {e}");
+    let said = |what: &'static str| move |e: Errno| format!("{what}: {e}");
     let parent = args.next().and_then(|a| a.to_str()?.parse::<i32>().ok()).and_then(Pid::from_raw);
     let (Some(parent), Some(program)) = (parent, args.next()) else {
         return Err("this command is xtask's own; it takes a process id and a program".to_owned());
     };
     // What the program leaves behind when it is killed becomes the keeper's to wait for.
     set_child_subreaper(Some(getpid())).map_err(said("prctl(PR_SET_CHILD_SUBREAPER)"))?;
-    let above = pidfd_open(parent, PidfdFlags::empty()).map_err(said("pidfd_open"))?;
+    let above = match pidfd_open(parent, PidfdFlags::empty()) {
+        Ok(above) => above,
+        Err(Errno::NOSYS | Errno::PERM) => {
+            return Err(become_program(Some(parent), &program, args));
+        }
+        Err(error) => return Err(said("pidfd_open")(error)),
+    };
     // It may have died before, and its number be another's.
     if getppid() != Some(parent) {
         return Err("xtask is gone".to_owned());
@@ -87,7 +99,7 @@ fn keep(mut args: impl Iterator<Item = OsString>) -> Result<u8, String> {
     let below = pidfd_open(group, PidfdFlags::empty()).map_err(said("pidfd_open"))?;
     let mut ends = [PollFd::new(&above, PollFlags::IN), PollFd::new(&below, PollFlags::IN)];
     while let Err(error) = poll(&mut ends, None) {
-        if error != rustix::io::Errno::INTR {
+        if error != Errno::INTR {
             return Err(said("poll")(error));
         }
     }

@@ -8,7 +8,8 @@
 //! Linux sends the death signal when the *thread* that forked ends, so [`spawn`] must be
 //! called on a thread that lives at least as long as the child is wanted.
 
-use std::ffi::OsString;
+use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, ExitCode};
@@ -46,18 +47,26 @@ pub fn guard() -> Option<ExitCode> {
     if args.next()? != GUARD {
         return None;
     }
-    let why = become_program(args);
+    let why = become_guarded(args);
     eprintln!("xtask guard: {why}");
     Some(ExitCode::from(CANNOT_EXEC))
 }
 
 /// Returns only when it failed.
-fn become_program(mut args: impl Iterator<Item = OsString>) -> String {
-    use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
+fn become_guarded(mut args: impl Iterator<Item = OsString>) -> String {
     let parent = args.next().and_then(|a| a.to_str()?.parse::<i32>().ok()).and_then(Pid::from_raw);
     let Some(program) = args.next() else {
         return "this command is xtask's own; it takes a process id and a program".to_owned();
     };
+    become_program(parent, &program, args)
+}
+
+/// Becomes `program`, to be killed when `parent` ends. Returns only when it failed.
+pub(super) fn become_program(
+    parent: Option<Pid>,
+    program: &OsStr,
+    args: impl Iterator<Item = OsString>,
+) -> String {
     if let Err(e) = set_parent_process_death_signal(Some(Signal::KILL)) {
         return format!("prctl(PR_SET_PDEATHSIG): {e}");
     }
@@ -65,7 +74,7 @@ fn become_program(mut args: impl Iterator<Item = OsString>) -> String {
     if parent.is_none() || getppid() != parent {
         return "xtask is gone".to_owned();
     }
-    let error = Command::new(&program).args(args).exec();
+    let error = Command::new(program).args(args).exec();
     format!("cannot start {}: {error}", program.display())
 }
 
