@@ -162,7 +162,7 @@ impl Space {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{AT, Fake};
+    use crate::fake::{AT, Fake};
 
     const WINDOW: Window = Window { cpu: 0x5000_0000, bus: 0x1000_0000, len: 0x10_0000 };
 

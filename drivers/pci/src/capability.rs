@@ -61,7 +61,7 @@ pub fn list(space: &dyn ConfigSpace, at: PciAddress) -> impl Iterator<Item = Cap
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{AT, Fake};
+    use crate::fake::{AT, Fake};
     use alloc::vec::Vec;
 
     fn offsets(fake: &Fake) -> Vec<(u8, u16)> {

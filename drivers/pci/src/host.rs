@@ -157,7 +157,7 @@ fn line(host: &Host, place: &Place) -> Option<(IrqLine, Trigger)> {
 mod tests {
     use super::*;
     use crate::config::command;
-    use crate::testing::{Bus, Fake};
+    use crate::fake::{Bus, Fake};
     use driver_api::fake::Machine;
     use driver_api::pci::{PinRoute, Window};
 
@@ -232,7 +232,7 @@ mod tests {
         assert_eq!(all[1].line(), Some((IrqLine(42), Trigger::LevelHigh)), "6 is 2, masked");
         assert_eq!(all[2].line(), None, "turned to pin 4, which has no line");
         let machine = Machine::leaked();
-        machine.set_registers(0x9000_4000, 0x4000, Arc::new(crate::testing::Words::default()));
+        machine.set_registers(0x9000_4000, 0x4000, Arc::new(crate::fake::Words::default()));
         let function = Function { services: machine, ..copy(&all[0]) };
         assert_eq!(function.map(0, 0x3000, 0x1000).map(|m| m.len()), Ok(0x1000));
         assert_eq!(function.map(0, 0x3001, 0x1000).err(), Some(Error::OutOfRange));

@@ -12,11 +12,11 @@ extern crate alloc;
 pub mod bars;
 pub mod capability;
 pub mod config;
+#[cfg(not(target_os = "none"))]
+pub mod fake;
 mod function;
 mod host;
 pub mod msix;
-#[cfg(test)]
-mod testing;
 
 use alloc::sync::Arc;
 

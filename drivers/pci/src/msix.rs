@@ -91,7 +91,7 @@ impl Table {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{AT, Fake, Words};
+    use crate::fake::{AT, Fake, Words};
     use alloc::sync::Arc;
 
     #[test]

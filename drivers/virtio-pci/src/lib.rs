@@ -279,3 +279,6 @@ impl Transport for Device {
         true
     }
 }
+
+#[cfg(test)]
+mod tests;

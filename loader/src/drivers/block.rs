@@ -11,6 +11,7 @@ use driver_api::sync::IrqLock;
 use driver_api::{BusAddress, Error, Result};
 
 use super::names::Names;
+use crate::mm::PAGE_SIZE;
 use crate::mm::dma::Frames;
 use crate::thread::{Mutex, Wait, WaitQueue};
 use crate::time;
@@ -142,8 +143,18 @@ impl Disk {
         segments.pop().map(|s| s.buffer).ok_or(Error::Io)
     }
 
-    fn buffer(&self, len: usize) -> Result<DmaBuffer> {
-        DmaBuffer::new(&Frames, len, self.geometry.dma_limit)
+    /// A buffer for `len` bytes, or, where memory has no such stretch left, for fewer: whole
+    /// sectors, a page at least.
+    fn buffer(&self, len: usize) -> Result<(DmaBuffer, usize)> {
+        let mut len = len;
+        loop {
+            match DmaBuffer::new(&Frames, len, self.geometry.dma_limit) {
+                Err(Error::NoMemory) if len > PAGE_SIZE => {
+                    len = (len / 2).next_multiple_of(PAGE_SIZE);
+                }
+                other => return Ok((other?, len)),
+            }
+        }
     }
 
     /// Reads into `buf` from byte `offset`; fewer bytes than asked only at the end.
@@ -157,7 +168,9 @@ impl Disk {
         while let Some(rest) = buf.get_mut(done..len).filter(|r| !r.is_empty()) {
             let (sector, skip, take) = self.part(offset + done as u64, rest.len());
             let whole = (skip + take).next_multiple_of(self.geometry.sector_size as usize);
-            let buffer = self.request(Operation::Read, sector, self.buffer(whole)?, whole)?;
+            let (buffer, whole) = self.buffer(whole)?;
+            let take = take.min(whole - skip);
+            let buffer = self.request(Operation::Read, sector, buffer, whole)?;
             let got = buffer.bytes().get(skip..skip + take).ok_or(Error::Io)?;
             rest.get_mut(..take).ok_or(Error::Io)?.copy_from_slice(got);
             done += take;
@@ -180,7 +193,8 @@ impl Disk {
         while let Some(rest) = buf.get(done..len).filter(|r| !r.is_empty()) {
             let (sector, skip, take) = self.part(offset + done as u64, rest.len());
             let whole = (skip + take).next_multiple_of(self.geometry.sector_size as usize);
-            let mut buffer = self.buffer(whole)?;
+            let (mut buffer, whole) = self.buffer(whole)?;
+            let take = take.min(whole - skip);
             let _edge = (take < whole).then(|| self.edges.lock());
             if take < whole {
                 buffer = self.request(Operation::Read, sector, buffer, whole)?;

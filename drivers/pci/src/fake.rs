@@ -1,13 +1,16 @@
-//! A fake configuration space.
+//! Functions for tests of drivers, on the host: configuration space that the test fills.
 
 use alloc::collections::BTreeMap;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ops::Range;
 
-use driver_api::PciAddress;
-use driver_api::fake::Registers;
+use driver_api::fake::{Machine, Registers};
+use driver_api::pci::{Access, Host, PinRoute};
 use driver_api::sync::IrqLock;
+use driver_api::{PciAddress, Result};
 
+use crate::Function;
 use crate::config::{ConfigSpace, command, register};
 
 /// Where a lone function is.
@@ -23,8 +26,31 @@ struct State {
 /// A function's configuration space.
 pub struct Fake(IrqLock<State>);
 
+impl Default for Fake {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The function that `fake` is, at [`AT`] of a machine whose firmware has placed everything.
+///
+/// # Errors
+/// What enumeration says.
+pub fn function(
+    machine: &'static Machine,
+    fake: Fake,
+    pins: Vec<PinRoute>,
+) -> Result<Option<Arc<Function>>> {
+    let bus = Arc::new(Bus::default());
+    bus.add(AT.bus, AT.device, AT.function, fake);
+    let (access, windows) = (Access::Ports, Vec::new());
+    let host = Host { segment: 0, first_bus: 0, last_bus: 0, access, windows, pins };
+    Ok(crate::host::behind(machine, &host, &|_| Ok(bus.clone()))?.pop())
+}
+
 impl Fake {
     /// A function with memory on and no registers.
+    #[must_use]
     pub fn new() -> Self {
         let mut words = [0; 64];
         words[1] = command::MEMORY | command::HAS_CAPABILITIES;
@@ -32,12 +58,16 @@ impl Fake {
         Self(IrqLock::new(State { words, masks: [(0, 0); 6], moved_while_on: false }))
     }
 
+    /// A function with these ids.
+    #[must_use]
     pub fn ids(vendor: u16, device: u16) -> Self {
         let fake = Self::new();
         fake.set(register::ID, u32::from(device) << 16 | u32::from(vendor));
         fake
     }
 
+    /// A bridge to bus `secondary`.
+    #[must_use]
     pub fn bridge(secondary: u8) -> Self {
         let fake = Self::ids(0x1b36, 1);
         fake.set(register::HEADER, 1 << 16);
@@ -45,16 +75,20 @@ impl Fake {
         fake
     }
 
+    /// As it is, with further functions beside it.
+    #[must_use]
     pub fn multiple(self) -> Self {
         let old = self.0.lock().words[3];
         self.set(register::HEADER, old | 0x80 << 16);
         self
     }
 
+    /// Sets the word at `offset`.
     pub fn set(&self, offset: u16, value: u32) {
         self.0.lock().words[usize::from(offset / 4)] = value;
     }
 
+    /// Puts the head of a capability at `offset`.
     pub fn capability(&self, offset: u16, id: u8, next: u8) {
         self.set(offset, u32::from(id) | u32::from(next) << 8);
     }
@@ -77,6 +111,7 @@ impl Fake {
     }
 
     /// Whether memory was off whenever a base address register was written.
+    #[must_use]
     pub fn memory_was_off(&self) -> bool {
         !self.0.lock().moved_while_on
     }
@@ -107,6 +142,7 @@ impl ConfigSpace for Fake {
 pub struct Bus(IrqLock<BTreeMap<(u8, u8, u8), Fake>>);
 
 impl Bus {
+    /// Adds a function.
     pub fn add(&self, bus: u8, device: u8, function: u8, fake: Fake) {
         self.0.lock().insert((bus, device, function), fake);
     }
@@ -130,6 +166,8 @@ impl ConfigSpace for Bus {
 pub struct Words(IrqLock<BTreeMap<usize, u32>>);
 
 impl Words {
+    /// The words of a range, counted in words.
+    #[must_use]
     pub fn all(&self, range: Range<usize>) -> Vec<u32> {
         range.map(|n| self.read(n * 4, 4) as u32).collect()
     }
