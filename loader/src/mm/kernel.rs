@@ -231,7 +231,7 @@ fn map_ram(table: &mut KernelTable, ram: &RangeSet, info: &BootInfo) -> Result<(
         table.map(va, r.start, r.len() as usize, flags.with(Flags::GLOBAL))
     };
     // A loader may have reported its own ranges as reserved: they are shown all the same.
-    let mut fixed = RangeSet::<8>::new();
+    let mut fixed: RangeSet = RangeSet::new();
     read_only(info).into_iter().for_each(|r| fixed.add_touched(r));
     fixed.ranges().iter().try_for_each(|r| map(r, Flags::NONE))?;
     let mut writable = ram.clone();
