@@ -37,18 +37,18 @@ pub struct Timed {
 /// Clock ticks in a second: `USER_HZ`, 100 on every arch that Osier builds on (proc(5)).
 const TICKS: f64 = 100.0;
 
-/// Seconds of CPU of the children of this process that have ended, their own included.
-fn children_cpu() -> Result<f64> {
+/// Ticks of CPU of the children of this process that have ended, their own included.
+fn children_cpu() -> Result<u32> {
     let stat = std::fs::read_to_string("/proc/self/stat").context("cannot read /proc/self/stat")?;
     cpu_of(&stat).context("/proc/self/stat has no times")
 }
 
 /// Fields 16 and 17 of proc(5)'s `stat`: `cutime` and `cstime`. The second field is a name that
 /// may hold blanks and parentheses, so fields are counted from its last one on.
-fn cpu_of(stat: &str) -> Option<f64> {
+fn cpu_of(stat: &str) -> Option<u32> {
     let (_, rest) = stat.rsplit_once(')')?;
-    let ticks = rest.split_whitespace().skip(13).take(2).map(|t| t.parse::<u32>().ok());
-    Some(f64::from(ticks.sum::<Option<u32>>()?) / TICKS)
+    let mut ticks = rest.split_whitespace().skip(13).map(|t| t.parse::<u32>().ok());
+    ticks.next()??.checked_add(ticks.next()??)
 }
 
 /// How busy the machine was in the last minute: processes that wanted a CPU.
@@ -155,7 +155,8 @@ impl Bed {
         let (begun, cpu) = (Instant::now(), children_cpu()?);
         let out = self.xtask("build", flags)?;
         let wall = begun.elapsed().as_secs_f64();
-        let mut timed = Timed { wall, cpu: children_cpu()? - cpu, ..Timed::default() };
+        let mut timed = Timed { wall, cpu: 0.0, ..Timed::default() };
+        timed.cpu = f64::from(children_cpu()?.saturating_sub(cpu)) / TICKS;
         for line in out.lines() {
             let Ok(heard) = serde_json::from_str::<Heard>(line) else { continue };
             if heard.event != "step-finished" {
@@ -207,8 +208,8 @@ mod tests {
     #[test]
     fn times_are_found_behind_any_name() {
         let stat = "7 (a) b) S 1 7 7 0 -1 4194304 9 8 7 6 5 4 300 50 20 0 1 0";
-        assert_eq!(super::cpu_of(stat), Some(3.5));
-        assert_eq!(super::cpu_of("7 (x) S 1"), Some(0.0));
+        assert_eq!(super::cpu_of(stat), Some(350));
+        assert_eq!(super::cpu_of("7 (x) S 1"), None);
         assert_eq!(super::cpu_of("7"), None);
     }
 }

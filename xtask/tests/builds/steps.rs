@@ -1,6 +1,6 @@
 //! Which steps run after which edit.
 
-use super::bed::{Bed, Built, DRIVER};
+use super::bed::{Bed, Built, DRIVER, artifacts, differing, skip};
 use std::collections::BTreeSet;
 
 #[track_caller]
@@ -90,4 +90,18 @@ fn another_profile_and_back_is_nothing() {
     assert!(built.packages.iter().all(|p| p.starts_with("kernel-")), "{:?}", built.packages);
     ran(&bed.build(&[]), &[]);
     ran(&Built::of(command.output().unwrap()), &[]);
+}
+
+#[test]
+fn an_audit_runs_every_step_and_finds_no_undeclared_file() {
+    if std::process::Command::new("strace").arg("-V").output().is_err() {
+        let name = "an_audit_runs_every_step_and_finds_no_undeclared_file";
+        return skip(&format!("{name}: strace is missing"));
+    }
+    let bed = Bed::new();
+    let expected = artifacts(&bed.first);
+    let built = bed.build(&["--audit"]);
+    let all = ["syscalls", "link", "relocate", "strip", "pack", "cmdline", "image", "assemble"];
+    ran(&built, &all);
+    assert_eq!(differing(&artifacts(&bed.first), &expected), [""; 0]);
 }
