@@ -24,6 +24,8 @@ pub mod number {
     pub const SEGV: u8 = 11;
     /// A pipe without readers.
     pub const PIPE: u8 = 13;
+    /// A timer expired.
+    pub const ALRM: u8 = 14;
     /// A child changed.
     pub const CHLD: u8 = 17;
     /// Goes on after a stop.

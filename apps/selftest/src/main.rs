@@ -7,6 +7,7 @@
 //! ```
 
 mod calls;
+mod events;
 mod files;
 mod memory;
 mod signals;
@@ -53,6 +54,7 @@ fn all(filter: &str) -> Vec<Test> {
     let mut all =
         [files::TESTS, memory::TESTS, threads::TESTS, signals::TESTS, system::TESTS].concat();
     if on_osier() {
+        all.extend(events::TESTS);
         all.extend(calls::TESTS);
     }
     // Asked for by name only: they take all memory.

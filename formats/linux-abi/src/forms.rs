@@ -136,10 +136,10 @@ const fn not_made(name: &'static str, args: &'static [Arg]) -> Form {
     Form { name, args, answer: Answer::NotMade, made_by: "" }
 }
 
-use crate::errno::{EBADF, ECHILD, ENOSYS, EPERM};
+use crate::errno::{EBADF, ECHILD, EINVAL, ENOSYS, EPERM};
 use Arg::{
     Address, Any, Dir, DirPath, File, In, InAny, InOrNull, InOut, InOutOrNull, Is, Len, LinkPath,
-    NewPath, Out, OutOrNull, Pages, Path, Timeout, VectorIn, VectorOut,
+    Made, NewPath, Out, OutOrNull, Pages, Path, Timeout, VectorIn, VectorOut,
 };
 
 /// `AT_FDCWD`.
@@ -168,6 +168,10 @@ const LOCK: &[u8] = &[
     1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
 ];
 
+/// A `struct sigevent` with `SIGEV_NONE`.
+const NO_SIGNAL: &[u8] = &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+/// Length of `struct epoll_event`: packed on x86-64.
+const EVENT: usize = if cfg!(target_arch = "x86_64") { 12 } else { 16 };
 /// Length of `struct stat`: x86-64 has its own, arm64 the generic one.
 const STAT: usize = if cfg!(target_arch = "x86_64") { 144 } else { 128 };
 
@@ -178,6 +182,7 @@ const THREAD_SETTID: u64 = 0x11_0f00;
 #[rustfmt::skip]
 pub static FORMS: &[Form] = &[
     form("access", &[Path, Any(4)]),
+    form("alarm", &[Is(0)]),
     form("arch_prctl", &[Is(0x1003), Out(8)]),
     form("arch_prctl", &[Is(0x1004), Out(8)]),
     form("brk", &[Is(0)]),
@@ -197,6 +202,14 @@ pub static FORMS: &[Form] = &[
     form("dup", &[File]),
     form("dup2", &[File, Is(300)]),
     form("dup3", &[File, Is(301), Any(0)]),
+    form("epoll_create", &[Any(1)]),
+    form("epoll_create1", &[Any(0)]),
+    Form { made_by: "epoll_create1", ..fails("epoll_ctl", &[Made, Is(1), File, InAny(zeroes(EVENT))], EPERM) },
+    Form { made_by: "epoll_create1", ..form("epoll_pwait", &[Made, Address, Any(4), Is(0), InOrNull(SET), Any(8)]) },
+    Form { made_by: "epoll_create1", ..form("epoll_pwait2", &[Made, Address, Any(4), Timeout(TIME), InOrNull(SET), Any(8)]) },
+    Form { made_by: "epoll_create1", ..form("epoll_wait", &[Made, Address, Any(4), Is(0)]) },
+    form("eventfd", &[Any(1)]),
+    form("eventfd2", &[Any(1), Any(0)]),
     fails("execve", &[Path, Is(0), Is(0)], ENOSYS),
     form("faccessat", &[CWD, Path, Any(4)]),
     form("faccessat2", &[CWD, Path, Any(4), Any(0)]),
@@ -234,6 +247,7 @@ pub static FORMS: &[Form] = &[
     form("geteuid", &[]),
     form("getgid", &[]),
     form("getgroups", &[Is(0), Address]),
+    form("getitimer", &[Is(0), Out(32)]),
     form("getpgid", &[Any(0)]),
     form("getpgrp", &[]),
     form("getpid", &[]),
@@ -304,6 +318,7 @@ pub static FORMS: &[Form] = &[
     form("rt_sigpending", &[Out(8), Any(8)]),
     form("rt_sigprocmask", &[Is(0), InOrNull(SET), OutOrNull(8), Any(8)]),
     not_made("rt_sigsuspend", &[In(SET), Is(8)]),
+    not_made("rt_sigtimedwait", &[In(SET), Address, Timeout(TIME), Is(8)]),
     form("sched_get_priority_max", &[Any(0)]),
     form("sched_get_priority_min", &[Any(0)]),
     form("sched_getaffinity", &[Any(0), Is(8), Out(8)]),
@@ -313,6 +328,7 @@ pub static FORMS: &[Form] = &[
     form("sched_yield", &[]),
     form("select", &[Is(8), InOutOrNull(SET), InOutOrNull(SET), InOutOrNull(SET), Timeout(TIME)]),
     form("set_robust_list", &[Address, Is(24)]),
+    form("setitimer", &[Is(0), In(zeroes(32)), OutOrNull(32)]),
     form("setpgid", &[Any(0), Any(0)]),
     form("setrlimit", &[Any(7), In(LIMIT)]),
     fails("setsid", &[], EPERM),
@@ -326,6 +342,14 @@ pub static FORMS: &[Form] = &[
     form("sysinfo", &[Out(112)]),
     form("tgkill", &[Is(1), Is(1), Is(0)]),
     form("time", &[OutOrNull(8)]),
+    form("timer_create", &[Any(1), In(NO_SIGNAL), Out(4)]),
+    fails("timer_delete", &[Is(63)], EINVAL),
+    fails("timer_getoverrun", &[Is(63)], EINVAL),
+    fails("timer_gettime", &[Is(63), Address], EINVAL),
+    fails("timer_settime", &[Is(63), Any(0), In(zeroes(32)), Address], EINVAL),
+    form("timerfd_create", &[Any(1), Any(0)]),
+    Form { made_by: "timerfd_create", ..form("timerfd_gettime", &[Made, Out(32)]) },
+    Form { made_by: "timerfd_create", ..form("timerfd_settime", &[Made, Any(0), InAny(zeroes(32)), OutOrNull(32)]) },
     form("times", &[OutOrNull(32)]),
     form("tkill", &[Is(1), Is(0)]),
     form("truncate", &[Path, Is(8192)]),

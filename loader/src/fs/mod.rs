@@ -11,6 +11,8 @@ pub mod access;
 mod content;
 pub mod dentry;
 pub mod devfs;
+pub mod epoll;
+pub mod eventfd;
 pub mod file;
 pub mod initial;
 pub mod pipe;

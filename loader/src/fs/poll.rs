@@ -53,6 +53,12 @@ impl Events {
 static CHANGES: IrqLock<u64> = IrqLock::new(0);
 static WAITERS: WaitQueue = WaitQueue::new();
 
+/// How often [`changed`] was called.
+#[must_use]
+pub fn changes() -> u64 {
+    *CHANGES.lock()
+}
+
 /// Something can be done with a file that could not before. From any context.
 pub fn changed() {
     *CHANGES.lock() += 1;

@@ -133,12 +133,12 @@ fn maps(out: &mut dyn Write) -> Result {
     Ok(())
 }
 
-/// The fields up to `rss` (24), the rest 0; all time counts as the app's.
+/// The fields up to `rss` (24), the rest 0; the kernel's time counts as the app's.
 fn stat(out: &mut dyn Write) -> Result {
     let Some(process) = get() else { return Ok(()) };
     let usage = process.space.usage();
     let threads = process.threads.lock().len();
-    let ticks = time::now_ns() / 10_000_000;
+    let ticks = super::cpu_ns(process) / 10_000_000;
     write!(out, "{PID} (")?;
     raw(out, name(process))?;
     write!(out, ") R 0 {PID} {PID} 0 -1 0 0 0 0 0 {ticks} 0 0 0 20 0 {threads} 0 0 ")?;

@@ -1,6 +1,7 @@
 //! The app's threads: what each has of its own, signals to it, its end.
 
 use super::{Process, crash, exit, get, handler, new_tid};
+use crate::arch::signal::INFO_LEN;
 use crate::arch::trap::TrapFrame;
 use crate::end::{End, finish};
 use crate::signal::{self, Action, ByDefault, Set, number};
@@ -9,7 +10,7 @@ use crate::trap::Access;
 use crate::user;
 use alloc::boxed::Box;
 use alloc::sync::{Arc, Weak};
-use core::sync::atomic::{AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use driver_api::sync::IrqLock;
 use driver_api::{Error, Result};
 
@@ -34,6 +35,8 @@ pub struct Signals {
     pub blocked: Set,
     /// Sent, and not delivered yet.
     pub pending: Set,
+    /// A system call waits for these, which are blocked.
+    pub waiting: Set,
     /// The alternate stack: address and length; length 0: none.
     pub stack: (usize, usize),
     /// What was blocked before a wait with another mask: back in force after the signals
@@ -102,7 +105,7 @@ impl UserThread {
         let wakes = {
             let mut signals = self.signals.lock();
             signals.pending = Set(signals.pending.0 | Set::of(signal).0);
-            !signals.blocked.has(signal)
+            !signals.blocked.has(signal) || signals.waiting.has(signal)
         };
         if wakes {
             self.wake();
@@ -165,7 +168,10 @@ pub fn raise_fault(frame: &mut TrapFrame, fault: &Fault<'_>) {
 pub fn send_to_process(process: &Process, signal: u8) {
     let target = {
         let threads = process.threads.lock();
-        let open = threads.iter().find(|t| !t.signals.lock().blocked.has(signal));
+        let open = threads.iter().find(|t| {
+            let signals = t.signals.lock();
+            !signals.blocked.has(signal) || signals.waiting.has(signal)
+        });
         open.or(threads.first()).cloned()
     };
     if let Some(thread) = target {
@@ -178,6 +184,24 @@ pub fn send_to_process(process: &Process, signal: u8) {
 pub fn action(process: &Process, signal: u8) -> Action {
     let index = usize::from(signal).wrapping_sub(1);
     process.actions.lock().get(index).copied().unwrap_or_default()
+}
+
+/// Knows the `siginfo` of a signal that was not just sent: a timer's.
+type SignalInfo = fn(u8) -> Option<[u8; INFO_LEN]>;
+
+/// Set by those who send such signals: a kernel without timers holds nothing of them.
+static SIGNAL_INFO: spin::Once<SignalInfo> = spin::Once::new();
+
+/// From now on `know` is asked for the `siginfo` of signals.
+pub fn set_signal_info(know: SignalInfo) {
+    SIGNAL_INFO.call_once(|| know);
+}
+
+/// The `siginfo` of a signal that is about to be delivered.
+pub fn signal_info(signal: u8) -> [u8; INFO_LEN] {
+    let known = SIGNAL_INFO.get().and_then(|know| know(signal));
+    let uid = get().map_or(0, |p| p.who.uid);
+    known.unwrap_or_else(|| handler::sent_info(signal, uid))
 }
 
 /// Acts on the signals that are pending for the thread that runs.
@@ -211,7 +235,7 @@ pub fn deliver(frame: &mut TrapFrame) {
                 }
             },
             _ => {
-                let info = handler::sent_info(signal, process.who.uid);
+                let info = signal_info(signal);
                 let done =
                     handler::run(frame, process, &thread, signal, &action, info, &mut restart);
                 if !done {
@@ -289,6 +313,18 @@ pub fn spawn_thread(
     Ok(tid)
 }
 
+/// What the threads that have ended had run, in ns.
+static ENDED_NS: AtomicU64 = AtomicU64::new(0);
+
+/// How long the process has run on all CPUs, in ns. The kernel's work for it counts as its
+/// own.
+#[must_use]
+pub fn cpu_ns(process: &Process) -> u64 {
+    let threads = process.threads.lock();
+    let live = threads.iter().filter_map(|t| t.kernel.get()?.upgrade()).map(|t| t.cpu_ns());
+    ENDED_NS.load(Ordering::Relaxed) + live.sum::<u64>()
+}
+
 /// Ends the thread that runs; with the last one the process ends, with `status`.
 pub fn exit_thread(status: u8) -> ! {
     let Some(process) = get() else { exit(status) };
@@ -299,6 +335,7 @@ pub fn exit_thread(status: u8) -> ! {
             let before = threads.len();
             if let Some(at) = threads.iter().position(|t| t.tid == thread.tid) {
                 threads.swap_remove(at);
+                ENDED_NS.fetch_add(kernel::current().cpu_ns(), Ordering::Relaxed);
             }
             before == 1
         };

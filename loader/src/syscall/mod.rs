@@ -6,6 +6,7 @@
 
 mod clone;
 mod errno;
+mod events;
 pub mod futex;
 mod io;
 mod layout;
@@ -17,6 +18,7 @@ mod process;
 mod signals;
 mod stat;
 pub mod time;
+mod timers;
 
 pub use errno::Errno;
 

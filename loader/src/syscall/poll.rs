@@ -47,7 +47,7 @@ fn poll(fds: usize, count: usize, deadline: Option<u64>) -> Outcome {
 }
 
 /// Runs `f` with other signals blocked, if the app gave a mask.
-fn with_mask(mask: usize, size: usize, f: impl FnOnce() -> Outcome) -> Outcome {
+pub(super) fn with_mask(mask: usize, size: usize, f: impl FnOnce() -> Outcome) -> Outcome {
     if mask == 0 {
         return f();
     }

@@ -1,7 +1,8 @@
 //! Signals.
 
 use super::{Errno, Outcome, process, syscall};
-use crate::process::{PID, UserThread, current, send_to_process};
+use crate::arch::signal::INFO_LEN;
+use crate::process::{PID, UserThread, current, send_to_process, signal_info};
 use crate::signal::{Action, Set, number};
 use crate::user;
 use alloc::sync::Arc;
@@ -12,7 +13,7 @@ const SET_LEN: usize = 8;
 /// Smallest alternate stack (`MINSIGSTKSZ`).
 const MIN_STACK: usize = if cfg!(target_arch = "x86_64") { 2048 } else { 5120 };
 
-fn valid(signal: u32) -> Result<u8, Errno> {
+pub(super) fn valid(signal: u32) -> Result<u8, Errno> {
     u8::try_from(signal).ok().filter(|s| (1..=number::MAX).contains(s)).ok_or(Errno::EINVAL)
 }
 
@@ -40,7 +41,7 @@ fn write_action(to: usize, action: &Action) -> Result<(), Error> {
     user::write(to, &raw)
 }
 
-fn thread(tid: i32) -> Result<Arc<UserThread>, Errno> {
+pub(super) fn thread(tid: i32) -> Result<Arc<UserThread>, Errno> {
     let found = process()?.threads.lock().iter().find(|t| t.tid == tid.cast_unsigned()).cloned();
     found.ok_or(Errno::ESRCH)
 }
@@ -54,7 +55,64 @@ fn send(tid: i32, signal: u32) -> Outcome {
     Ok(0)
 }
 
+/// Takes a signal of `set` that is pending, with its `siginfo`.
+fn take_pending(thread: &UserThread, set: Set) -> Option<(u8, [u8; INFO_LEN])> {
+    let signal = {
+        let mut signals = thread.signals.lock();
+        let signal = signals.pending.next(Set(!set.0))?;
+        signals.pending = Set(signals.pending.0 & !Set::of(signal).0);
+        signal
+    };
+    Some((signal, signal_info(signal)))
+}
+
+/// Waits for a signal of `set`, which the thread blocks.
+fn wait_for(set: Set, deadline: Option<u64>) -> Result<(u8, [u8; INFO_LEN]), Errno> {
+    use crate::thread::{Woken, current as running, sleep_until};
+    let thread = current();
+    thread.signals.lock().waiting = set;
+    let found = loop {
+        // A wake-up that came before is for what is found now.
+        running().take_interrupt();
+        if let Some(found) = take_pending(&thread, set) {
+            break Ok(found);
+        }
+        let other = {
+            let signals = thread.signals.lock();
+            signals.pending.next(signals.blocked).is_some()
+        };
+        if other {
+            break Err(Errno::EINTR);
+        }
+        if sleep_until(deadline.unwrap_or(u64::MAX), true) == Woken::TimedOut {
+            break take_pending(&thread, set).ok_or(Errno::EAGAIN);
+        }
+    };
+    let blocked = {
+        let mut signals = thread.signals.lock();
+        signals.waiting = Set::default();
+        signals.blocked
+    };
+    // What else came meanwhile is delivered on the way out.
+    thread.set_blocked(blocked);
+    found
+}
+
 syscall! {
+    /// `rt_sigtimedwait(2)`.
+    fn rt_sigtimedwait(set: usize, to: usize, timeout: usize, size: usize) {
+        if size != SET_LEN {
+            return Err(Errno::EINVAL);
+        }
+        let set = Set(user::read_u64(set)? & !Set::UNBLOCKABLE.0);
+        let deadline = super::time::deadline_after(timeout)?;
+        let (signal, info) = wait_for(set, deadline)?;
+        if to != 0 {
+            user::write(to, &info)?;
+        }
+        Ok(usize::from(signal))
+    }
+
     /// `rt_sigaction(2)`.
     fn rt_sigaction(signal: u32, new: usize, old: usize, size: usize) {
         let signal = valid(signal)?;

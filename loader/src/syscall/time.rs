@@ -31,8 +31,9 @@ fn read(id: u32) -> Result<u64, Errno> {
         0 | 5 | 11 => time::wall_ns().unwrap_or_else(time::now_ns),
         // MONOTONIC, MONOTONIC_RAW, MONOTONIC_COARSE, BOOTTIME.
         1 | 4 | 6 | 7 => time::now_ns(),
-        // PROCESS_CPUTIME_ID, THREAD_CPUTIME_ID: the process is all that runs.
-        2 | 3 => time::now_ns(),
+        // PROCESS_CPUTIME_ID, THREAD_CPUTIME_ID.
+        2 => crate::process::get().map_or(0, crate::process::cpu_ns),
+        3 => thread::current().cpu_ns(),
         _ => return Err(Errno::EINVAL),
     })
 }
@@ -95,7 +96,7 @@ fn sleep(deadline: u64, left: usize) -> super::Outcome {
 }
 
 syscall! {
-    /// `clock_gettime(2)`. CPU-time clocks give the time since boot.
+    /// `clock_gettime(2)`.
     fn clock_gettime(id: u32, to: usize) {
         write_timespec(to, read(id)?)?;
         Ok(0)
@@ -144,17 +145,16 @@ syscall! {
         Ok(secs as usize)
     }
 
-    /// `times(2)`: all time counts as the app's.
+    /// `times(2)`: the kernel's time counts as the app's.
     fn times(to: usize) {
-        let ticks = time::now_ns() / (NS / 100);
         if to != 0 {
             let mut raw = [0; 32];
             if let Some(first) = raw.first_chunk_mut() {
-                *first = ticks.to_le_bytes();
+                *first = (read(2)? / (NS / 100)).to_le_bytes();
             }
             user::write(to, &raw)?;
         }
-        Ok(ticks as usize)
+        Ok((time::now_ns() / (NS / 100)) as usize)
     }
 
     /// `nanosleep(2)`.

@@ -1,7 +1,7 @@
 //! The scheduler: who runs on a CPU, and the switch from one to the next.
 
 use alloc::sync::Arc;
-use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use driver_api::sync::{IrqGuard, IrqLock, interrupts_enabled};
 
@@ -48,6 +48,8 @@ pub struct CpuSched {
     idling: AtomicBool,
     /// How many are in `ready`, read without its lock.
     queued: AtomicUsize,
+    /// When the thread that runs began to, in ns since boot.
+    since: AtomicU64,
 }
 
 impl CpuSched {
@@ -61,6 +63,7 @@ impl CpuSched {
             idle: spin::Once::new(),
             idling: AtomicBool::new(false),
             queued: AtomicUsize::new(0),
+            since: AtomicU64::new(0),
         }
     }
 }
@@ -135,6 +138,22 @@ pub(super) fn enqueue(thread: Arc<Thread>) {
             cpu.resched.store(true, Ordering::Relaxed);
         } else if !time::has_slice(cpu) {
             time::set_slice(cpu, Some(SLICE));
+        }
+    });
+}
+
+/// When the thread that runs on the CPU with this index began to, in ns since boot.
+pub(super) fn running_since(index: u32) -> u64 {
+    let cpu = percpu::all().find(|c| c.index.load(Ordering::Relaxed) as u32 == index);
+    cpu.map_or(u64::MAX, |cpu| cpu.sched.since.load(Ordering::Relaxed))
+}
+
+/// Interrupts the CPU with this index, unless it is the one that asks.
+pub(super) fn notify(index: u32) {
+    percpu::with(|here| {
+        let there = percpu::all().find(|c| c.index.load(Ordering::Relaxed) as u32 == index);
+        if let Some(cpu) = there.filter(|cpu| !core::ptr::eq(*cpu, here)) {
+            arch::smp::notify(cpu);
         }
     });
 }
@@ -278,6 +297,9 @@ fn switch_to(cpu: &PerCpu, prev: &Thread, next: Arc<Thread>) {
     }
     next.state.enter();
     next.last_cpu.store(cpu.index.load(Ordering::Relaxed) as u32, Ordering::Relaxed);
+    let now = time::now_ns();
+    let since = cpu.sched.since.swap(now, Ordering::Relaxed);
+    prev.ran_ns.fetch_add(now.saturating_sub(since), Ordering::Relaxed);
     if let Some(user) = prev.user() {
         user.save();
     }

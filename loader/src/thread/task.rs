@@ -2,7 +2,7 @@
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use driver_api::sync::IrqLock;
 
@@ -46,6 +46,8 @@ pub struct Thread {
     pub(super) on_cpu: AtomicBool,
     /// Index of the CPU that ran it last.
     pub(super) last_cpu: AtomicU32,
+    /// How long it has run, in ns, but for the turn that it runs now.
+    pub(super) ran_ns: AtomicU64,
     /// Stack pointer while it does not run.
     pub(super) sp: AtomicUsize,
     /// The boot thread has none: it runs on the boot stack.
@@ -99,6 +101,7 @@ impl Thread {
             state: State::new(),
             on_cpu: AtomicBool::new(false),
             last_cpu: AtomicU32::new(0),
+            ran_ns: AtomicU64::new(0),
             sp: AtomicUsize::new(0),
             stack,
             entry: IrqLock::new(None),
@@ -165,6 +168,9 @@ impl Thread {
     pub fn interrupt(self: &Arc<Self>) {
         if self.state.interrupt() {
             sched::enqueue(Arc::clone(self));
+        } else if self.on_cpu.load(Ordering::Acquire) {
+            // It may run the app's code, and not come back into the kernel by itself.
+            sched::notify(self.last_cpu.load(Ordering::Relaxed));
         }
     }
 
@@ -190,6 +196,17 @@ impl Thread {
         if self.state.wake(Some(wait), Woken::TimedOut) {
             sched::enqueue(self);
         }
+    }
+
+    /// How long it has run on a CPU, in ns.
+    #[must_use]
+    pub fn cpu_ns(&self) -> u64 {
+        let ran = self.ran_ns.load(Ordering::Relaxed);
+        if !self.on_cpu.load(Ordering::Acquire) {
+            return ran;
+        }
+        let since = sched::running_since(self.last_cpu.load(Ordering::Relaxed));
+        ran + crate::time::now_ns().saturating_sub(since)
     }
 
     /// Whether it has ended.

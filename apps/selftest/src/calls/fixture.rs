@@ -107,6 +107,11 @@ impl Fixture {
                     raw::named("close", &[u32::from_le_bytes(*fd) as usize]);
                 }
             }
+            "timer_create" => {
+                let id = super::arena::get(args[2], 4);
+                let id = id.first_chunk().map_or(0, |b| u32::from_le_bytes(*b));
+                raw::named("timer_delete", &[id as usize]);
+            }
             "mmap" if args[0] == 0 => {
                 raw::named("munmap", &[result as usize, args[1]]);
             }

@@ -133,5 +133,5 @@ fn needs_files(args: &[Arg]) -> bool {
 
 /// Whether what the call made can only be undone by reading the memory that goes away.
 fn names_result(name: &str) -> bool {
-    matches!(name, "pipe" | "pipe2")
+    matches!(name, "pipe" | "pipe2" | "timer_create")
 }
