@@ -328,7 +328,7 @@ pub static FORMS: &[Form] = &[
     form("sched_yield", &[]),
     form("select", &[Is(8), InOutOrNull(SET), InOutOrNull(SET), InOutOrNull(SET), Timeout(TIME)]),
     form("set_robust_list", &[Address, Is(24)]),
-    form("setitimer", &[Is(0), In(zeroes(32)), OutOrNull(32)]),
+    form("setitimer", &[Is(0), InOrNull(zeroes(32)), OutOrNull(32)]),
     form("setpgid", &[Any(0), Any(0)]),
     form("setrlimit", &[Any(7), In(LIMIT)]),
     fails("setsid", &[], EPERM),
