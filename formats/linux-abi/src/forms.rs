@@ -342,7 +342,7 @@ pub static FORMS: &[Form] = &[
     form("sysinfo", &[Out(112)]),
     form("tgkill", &[Is(1), Is(1), Is(0)]),
     form("time", &[OutOrNull(8)]),
-    form("timer_create", &[Any(1), In(NO_SIGNAL), Out(4)]),
+    form("timer_create", &[Any(1), InOrNull(NO_SIGNAL), Out(4)]),
     fails("timer_delete", &[Is(63)], EINVAL),
     fails("timer_getoverrun", &[Is(63)], EINVAL),
     fails("timer_gettime", &[Is(63), Address], EINVAL),
