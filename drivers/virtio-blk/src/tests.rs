@@ -9,6 +9,7 @@ use driver_api::dma::{ANYWHERE, DmaBuffer};
 use driver_api::fake::Machine;
 use driver_api::sync::IrqLock;
 use driver_api::{Error, Kernel, Result};
+use proptest::prelude::*;
 use virtio::fake::{DeviceChain, Fake, device};
 use virtio::{feature::VERSION_1, id};
 
@@ -317,4 +318,88 @@ fn every_queue_is_used_and_wakes() {
         machine.run_workers();
     }
     assert_eq!(seen.0.lock().len(), 4);
+}
+
+/// What happens next.
+#[derive(Clone, Copy, Debug)]
+enum Move {
+    Submit(u8),
+    Cancel(u64),
+    /// The device answers the oldest request that it has, with this status.
+    Answer(u8),
+    /// The device says less, or more, than it has written.
+    Short(u32),
+    Lie(u32, u32),
+    BreakDown,
+    Wait(u64),
+}
+
+fn moves() -> impl Strategy<Value = Vec<Move>> {
+    let one = prop_oneof![
+        6 => (0..4_u8).prop_map(Move::Submit),
+        1 => (0..20_u64).prop_map(Move::Cancel),
+        6 => prop_oneof![4 => Just(0), 1 => any::<u8>()].prop_map(Move::Answer),
+        1 => any::<u32>().prop_map(Move::Short),
+        1 => (0..20_u32, any::<u32>()).prop_map(|(id, len)| Move::Lie(id, len)),
+        1 => Just(Move::BreakDown),
+        2 => (1..PATIENCE_NS).prop_map(Move::Wait),
+    ];
+    proptest::collection::vec(one, 1..60)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Whatever the device does, every request completes once, with its memory.
+    #[test]
+    fn every_request_completes_once(moves in moves()) {
+        let b = bench();
+        let mut submitted = 0_u64;
+        for one in moves {
+            match one {
+                Move::Submit(kind) => {
+                    let what = [Operation::Read, WRITE, FUA, Operation::Flush][usize::from(kind)];
+                    let lens: &[usize] = if kind == 3 { &[] } else { &[512, 1024] };
+                    let request = b.request(what, submitted, lens);
+                    match b.disk.submit(0, request) {
+                        Ok(_) => submitted += 1,
+                        Err(refused) => prop_assert_eq!(refused.error, Error::Busy),
+                    }
+                }
+                // Tickets are counted like requests, refused ones too.
+                Move::Cancel(n) => drop(b.disk.cancel(driver_api::block::Ticket(n))),
+                Move::Answer(status) => {
+                    if let Some(chain) = b.fake.take(0) {
+                        b.answer(&chain, 0, status);
+                    }
+                }
+                Move::Short(len) => {
+                    if let Some(chain) = b.fake.take(0) {
+                        b.fake.give(0, chain.head.into(), len);
+                    }
+                }
+                Move::Lie(id, len) => b.fake.give(0, id, len),
+                Move::BreakDown => {
+                    b.fake.break_down();
+                    b.fake.interrupt_config();
+                }
+                Move::Wait(ns) => b.machine.advance(ns),
+            }
+            b.machine.run_workers();
+        }
+        // Silence from here on ends everything, if need be by a reset.
+        for _ in 0..3 {
+            b.machine.advance(PATIENCE_NS);
+            b.machine.run_workers();
+        }
+        let mut tokens: Vec<u64> = Vec::new();
+        for done in core::mem::take(&mut *b.seen.0.lock()) {
+            let flush = done.segments.is_empty();
+            prop_assert!(flush || done.segments.len() == 2, "memory is missing");
+            tokens.push(done.token);
+        }
+        tokens.sort_unstable();
+        prop_assert_eq!(tokens, (0..submitted).collect::<Vec<_>>());
+        b.expect_clean();
+    }
 }

@@ -6,6 +6,7 @@ use crate::{Device, id};
 use alloc::sync::Arc;
 use driver_api::dma::ANYWHERE;
 use driver_api::fake::Machine;
+use proptest::prelude::*;
 
 struct Bench {
     machine: &'static Machine,
@@ -205,4 +206,82 @@ fn silence_leaves_the_memory_to_the_device_until_it_is_stopped() {
     assert_eq!(b.queue.abandon(), [1]);
     assert_eq!(b.machine.arena().in_use(), 3, "lost rather than handed out again");
     assert!(b.queue.is_broken() && b.queue.in_flight() == 0);
+}
+
+/// What a device without manners does next.
+#[derive(Clone, Copy, Debug)]
+enum Move {
+    Submit,
+    Take,
+    /// Gives back the nth chain that it took.
+    Honest(usize, u32),
+    /// Puts anything into the used ring.
+    Give(u32, u32),
+    Index(u16),
+    Pop,
+    Reset,
+}
+
+fn moves() -> impl Strategy<Value = Vec<Move>> {
+    let one = prop_oneof![
+        4 => Just(Move::Submit),
+        4 => Just(Move::Take),
+        4 => (any::<usize>(), 0..=100_u32).prop_map(|(n, len)| Move::Honest(n, len)),
+        1 => (0..10_u32, 0..200_u32).prop_map(|(id, len)| Move::Give(id, len)),
+        1 => any::<(u32, u32)>().prop_map(|(id, len)| Move::Give(id, len)),
+        1 => any::<u16>().prop_map(Move::Index),
+        6 => Just(Move::Pop),
+        1 => Just(Move::Reset),
+    ];
+    proptest::collection::vec(one, 1..60)
+}
+
+proptest! {
+    /// Whatever a device writes: every chain comes back once at most, whole, and after a reset
+    /// nothing is missing.
+    #[test]
+    fn no_device_confuses_the_queue(moves in moves()) {
+        let mut b = bench(8);
+        let (mut submitted, mut back) = (0, Vec::new());
+        let mut taken = Vec::new();
+        for one in moves {
+            match one {
+                Move::Submit => {
+                    let parts = Vec::from([b.buffer(10, false), b.buffer(100, true)]);
+                    submitted += u64::from(b.queue.submit(parts, submitted).is_ok());
+                }
+                Move::Take if !b.queue.is_broken() => taken.extend(b.fake.take(0)),
+                Move::Honest(n, len) if !taken.is_empty() => {
+                    let chain = taken.swap_remove(n % taken.len());
+                    b.fake.give(0, chain.head.into(), len);
+                }
+                Move::Give(id, len) => b.fake.give(0, id, len),
+                Move::Index(index) => b.fake.set_used(0, index),
+                Move::Pop => {
+                    if let Ok(Some(done)) = b.queue.pop() {
+                        prop_assert!(done.buffers.len() == 2 && done.written <= 100);
+                        back.push(done.tag);
+                    }
+                }
+                Move::Reset => {
+                    let stopped = b.device.stop().unwrap();
+                    back.extend(b.queue.drain(&stopped).into_iter().map(|c| c.tag));
+                    taken.clear();
+                    b.device.begin(0).unwrap();
+                    b.device.restore(&b.queue).unwrap();
+                    b.device.ready();
+                }
+                _ => {}
+            }
+            let out = submitted as usize - back.len();
+            prop_assert_eq!(b.queue.in_flight(), out);
+            prop_assert_eq!(b.machine.arena().in_use(), 1 + 2 * out);
+        }
+        let stopped = b.device.stop().unwrap();
+        back.extend(b.queue.drain(&stopped).into_iter().map(|c| c.tag));
+        back.sort_unstable();
+        prop_assert_eq!(back, (0..submitted).collect::<Vec<_>>());
+        prop_assert_eq!(b.queue.room(), 8);
+        prop_assert_eq!(b.machine.arena().in_use(), 1);
+    }
 }
