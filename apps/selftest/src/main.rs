@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! selftest [FILTER]               runs the tests whose name contains FILTER
+//! selftest spin                   two busy threads, for `cargo xtask bench smp`
 //! selftest random SEED SECONDS    makes random system calls for so long
 //! ```
 
@@ -74,6 +75,10 @@ fn main() -> ExitCode {
         let result = calls::random::for_seconds(seed, seconds);
         println!("random: {result:?}");
         return ExitCode::from(u8::from(result.is_err()));
+    }
+    if args == ["spin"] {
+        threads::spin();
+        return ExitCode::SUCCESS;
     }
     let filter = args.first().cloned().unwrap_or_default();
     let mut failures = 0;

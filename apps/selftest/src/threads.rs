@@ -175,3 +175,20 @@ fn panic() -> Result<(), String> {
     same!(payload, Some(Box::new(7)));
     Ok(())
 }
+
+/// Two threads that compute, the same amount each and nothing in common.
+pub fn spin() {
+    println!("spin: begin");
+    let threads: Vec<_> = (1..=2_u64)
+        .map(|seed| {
+            thread::spawn(move || {
+                let step = |x: u64, _| x.wrapping_mul(0x2545_f491_4f6c_dd1d) ^ (x >> 29);
+                std::hint::black_box((0..std::hint::black_box(200_000_000_u64)).fold(seed, step))
+            })
+        })
+        .collect();
+    for thread in threads {
+        let _ = thread.join();
+    }
+    println!("spin: end");
+}

@@ -2,6 +2,7 @@
 
 use super::build;
 use crate::cli::{BuildFlags, Selectors};
+use crate::config::resolved::{Machine, Workspace};
 use crate::context::Context;
 use crate::error::{Refusal, Status};
 use crate::exec::boot::{Bootable, Options, Prepared};
@@ -29,6 +30,7 @@ pub enum What {
     Cold(Cold),
     Noop(super::bench_build::Noop),
     Rebuild(super::bench_build::Rebuild),
+    Smp(super::bench_smp::Smp),
 }
 
 /// From starting QEMU to hello's first line, against a guest that prints one byte
@@ -51,7 +53,7 @@ const BUDGET: f64 = 1.8;
 /// What hello's first line begins with.
 const GREETING: &[u8] = b"Hello from Osier";
 /// The most that one boot may take; ten times what a slow machine needs.
-const LIMIT: Duration = Duration::from_secs(20);
+pub(super) const LIMIT: Duration = Duration::from_secs(20);
 /// The most that a cold build may take, in seconds, on two cores.
 const COLD_BUDGET: f64 = 75.0;
 
@@ -66,6 +68,7 @@ impl Bench {
             What::Cold(Cold {}) => measure_cold(cx),
             What::Noop(noop) => noop.run(cx),
             What::Rebuild(rebuild) => rebuild.run(cx),
+            What::Smp(smp) => smp.run(cx),
         }
     }
 }
@@ -87,13 +90,7 @@ impl Boot {
         let built = build::build(cx, &selectors, &BuildFlags::default())?;
         let image = built.images.first().context("the build made no image")?;
         let image = Bootable::new(cx, image, &built.workspace)?;
-        let profile = Name::new("base")?;
-        let machine = built
-            .workspace
-            .profiles
-            .get(&(arch, profile))
-            .and_then(|p| built.workspace.machines.get(&p.machine))
-            .context("the profile `base` has no machine")?;
+        let machine = machine_of(&built.workspace, arch)?;
         let prepared = image.prepare(
             cx,
             &Options {
@@ -143,6 +140,15 @@ impl Boot {
     }
 }
 
+/// The machine of the profile `base`.
+pub(super) fn machine_of(workspace: &Workspace, arch: Arch) -> anyhow::Result<&Machine> {
+    workspace
+        .profiles
+        .get(&(arch, Name::new("base")?))
+        .and_then(|p| workspace.machines.get(&p.machine))
+        .context("the profile `base` has no machine")
+}
+
 fn measure_cold(cx: &Context) -> anyhow::Result<Status> {
     let seconds = cold::greeting(cx, GREETING)?.as_secs_f64();
     let ok = seconds <= COLD_BUDGET;
@@ -158,7 +164,7 @@ fn measure_cold(cx: &Context) -> anyhow::Result<Status> {
     Ok(Status::OK)
 }
 
-fn said(ok: bool) -> &'static str {
+pub(super) fn said(ok: bool) -> &'static str {
     if ok { "within" } else { "OVER" }
 }
 
@@ -189,20 +195,20 @@ fn first(prepared: &Prepared, wanted: &[u8]) -> anyhow::Result<f64> {
 }
 
 /// Milliseconds of several runs.
-struct Spread {
-    median: f64,
+pub(super) struct Spread {
+    pub median: f64,
     min: f64,
     max: f64,
 }
 
 impl Spread {
-    fn of(mut ms: Vec<f64>) -> Self {
+    pub fn of(mut ms: Vec<f64>) -> Self {
         ms.sort_by(f64::total_cmp);
         let at = |i: usize| ms.get(i).copied().unwrap_or(f64::NAN);
         Self { median: at(ms.len() / 2), min: at(0), max: at(ms.len().saturating_sub(1)) }
     }
 
-    fn to_json(&self) -> serde_json::Value {
+    pub fn to_json(&self) -> serde_json::Value {
         json!({
             "median_ms": rounded(self.median),
             "min_ms": rounded(self.min),
@@ -218,7 +224,7 @@ impl std::fmt::Display for Spread {
 }
 
 /// To a hundredth: what lies below is noise.
-fn rounded(x: f64) -> f64 {
+pub(super) fn rounded(x: f64) -> f64 {
     (x * 100.0).round() / 100.0
 }
 

@@ -2,6 +2,7 @@
 
 pub mod bench;
 pub mod bench_build;
+pub mod bench_smp;
 pub mod build;
 pub mod check;
 pub mod clean;
