@@ -19,6 +19,7 @@ pub const TESTS: &[Test] = &[
     ("files: devices", devices),
     ("files: standard streams", standard),
     ("files: /proc", proc),
+    ("files: locks of whole files", locks),
 ];
 
 fn image() -> Result<(), String> {
@@ -200,4 +201,24 @@ fn proc() -> Result<(), String> {
     same!(fs::read_link(link).map_err(failed("fd"))?, Path::new("/etc/motd"));
     same!(fs::write("/proc/x", b"").is_err(), true);
     Ok(())
+}
+
+/// `std`'s locks are `flock`'s.
+fn locks() -> Result<(), String> {
+    let open =
+        || fs::OpenOptions::new().write(true).create(true).truncate(false).open("/tmp/locked");
+    let (a, b) = (open().map_err(failed("open"))?, open().map_err(failed("open"))?);
+    a.lock_shared().map_err(failed("lock"))?;
+    b.try_lock_shared().map_err(failed("lock"))?;
+    same!(a.try_lock().is_err(), true);
+    b.unlock().map_err(failed("unlock"))?;
+    a.lock().map_err(failed("lock"))?;
+    same!(b.try_lock_shared().is_err(), true);
+    // It waits until the other is closed.
+    let waiting = std::thread::spawn(move || b.lock().map(|()| b));
+    std::thread::sleep(std::time::Duration::from_millis(5));
+    same!(waiting.is_finished(), false);
+    drop(a);
+    waiting.join().map_err(|_| "panicked")?.map_err(failed("lock"))?;
+    fs::remove_file("/tmp/locked").map_err(failed("remove"))
 }

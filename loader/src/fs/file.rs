@@ -36,6 +36,8 @@ pub mod flags {
     pub const CLOEXEC: u32 = 0o2_000_000;
     /// A place only: neither read nor written.
     pub const PATH: u32 = 0o10_000_000;
+    /// It has, or had, a lock (`flock`). Of the kernel alone: in no number that apps use.
+    pub const LOCKED: u32 = 1 << 31;
     /// What `F_SETFL` may change.
     pub const SETTABLE: u32 = APPEND | NONBLOCK;
 }
@@ -109,14 +111,19 @@ impl OpenFile {
     /// Access mode and status flags.
     #[must_use]
     pub fn flags(&self) -> u32 {
-        self.flags.load(Ordering::Relaxed)
+        self.flags.load(Ordering::Relaxed) & !flags::LOCKED
     }
 
     /// Changes the status flags that can be changed.
     pub fn set_flags(&self, new: u32) {
-        let old = self.flags();
+        let old = self.flags.load(Ordering::Relaxed);
         let flags = (old & !flags::SETTABLE) | (new & flags::SETTABLE);
         self.flags.store(flags, Ordering::Relaxed);
+    }
+
+    /// Notes that it has a lock, for which others may wait.
+    pub fn set_locked(&self) {
+        self.flags.fetch_or(flags::LOCKED, Ordering::Relaxed);
     }
 
     fn nonblock(&self) -> bool {
@@ -256,6 +263,9 @@ impl Drop for OpenFile {
     fn drop(&mut self) {
         if let Some(stream) = &self.stream {
             stream.closed(self.may_read(), self.may_write());
+        }
+        if self.flags.load(Ordering::Relaxed) & flags::LOCKED != 0 {
+            super::poll::changed();
         }
     }
 }

@@ -14,6 +14,7 @@ pub mod devfs;
 pub mod epoll;
 pub mod eventfd;
 pub mod file;
+pub mod flock;
 pub mod initial;
 pub mod pipe;
 pub mod poll;

@@ -2,9 +2,11 @@
 
 use super::{Errno, Outcome, layout, process, syscall};
 use crate::fs::file::{OpenFile, Stream, flags};
-use crate::fs::pipe;
+use crate::fs::flock::Locks;
+use crate::fs::{pipe, poll};
 use crate::process::current;
 use crate::signal::number;
+use crate::sync::Mutex;
 use crate::user;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -214,6 +216,43 @@ fn duplicate(old: i32, new: i32, cloexec: bool) -> Outcome {
     Ok(new as usize)
 }
 
+/// The locks of `flock`.
+static LOCKS: Mutex<Locks> = Mutex::new(Locks::new());
+
+fn lock_file(fd: i32, operation: u32) -> Outcome {
+    let file = process()?.file(fd)?;
+    let path = file.path.as_ref().ok_or(Error::BadFile)?;
+    let key = (path.mount.id, path.inode().metadata().ino);
+    // LOCK_NB is 4.
+    let exclusive = match operation & !4 {
+        1 => false,
+        2 => true,
+        8 => {
+            LOCKS.lock().unlock(&file);
+            poll::changed();
+            return Ok(0);
+        }
+        _ => return Err(Errno::EINVAL),
+    };
+    let try_lock = || match LOCKS.lock().lock(key, &file, exclusive) {
+        Ok(false) => None,
+        other => Some(other),
+    };
+    let locked = if operation & 4 != 0 {
+        try_lock().ok_or(Error::WouldBlock)?
+    } else {
+        match poll::wait(None, try_lock) {
+            Ok(Some(locked)) => locked,
+            _ => return Err(Error::Restart.into()),
+        }
+    };
+    locked?;
+    file.set_locked();
+    // A lock that became a shared one may be what others wait for.
+    poll::changed();
+    Ok(0)
+}
+
 syscall! {
     /// `read(2)`.
     fn read(fd: i32, to: usize, len: usize) {
@@ -403,11 +442,9 @@ syscall! {
         }
     }
 
-    /// `flock(2)`: there is no other process to lock out.
+    /// `flock(2)`.
     fn flock(fd: i32, operation: u32) {
-        process()?.file(fd)?;
-        // LOCK_SH, LOCK_EX, LOCK_UN, with or without LOCK_NB.
-        if matches!(operation & !4, 1 | 2 | 8) { Ok(0) } else { Err(Errno::EINVAL) }
+        lock_file(fd, operation)
     }
 
     /// `ioctl(2)`.

@@ -8,6 +8,7 @@
 use super::arena::{Arena, put};
 use super::fixture::Fixture;
 use super::{arguments, forms, raw};
+use crate::failed;
 use crate::memory::free_kib;
 use linux_abi::{Answer, Arg, Form, SYSCALLS};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
@@ -28,6 +29,9 @@ const SLACK_KIB: u64 = 128;
 const WAIT: Duration = Duration::from_millis(3);
 /// So many of these without a call of any thread that came back are a hang.
 const HANG: usize = 3_000;
+
+/// Where relative paths begin.
+const CWD: &str = "/tmp/calls-cwd";
 
 /// The xorshift64* generator.
 struct Random(u64);
@@ -198,6 +202,10 @@ fn round(seed: u64) -> Result<(), String> {
             })
         })
         .collect();
+    // Names that are found in memory by chance are made here, and go with it.
+    std::fs::create_dir_all(CWD)
+        .and_then(|()| std::env::set_current_dir(CWD))
+        .map_err(failed(CWD))?;
     round.begin.wait();
     let (mut last, mut same) = (0, 0);
     while round.running.load(Ordering::SeqCst) > 0 {
@@ -266,7 +274,10 @@ fn rounds(seed: u64, mut done: impl FnMut(usize) -> bool) -> Result<usize, Strin
         n += 1;
         let now = free_kib()?;
         if now + SLACK_KIB < before {
-            return Err(format!("{before} KiB were free, {now} are after {n} rounds"));
+            let root = std::fs::read_dir("/").map_or(0, Iterator::count);
+            return Err(format!(
+                "{before} KiB were free, {now} are after {n} rounds ({root} names in /)"
+            ));
         }
     }
     Ok(n * WORKERS * CALLS)
