@@ -5,7 +5,7 @@
 #![allow(clippy::unwrap_used)]
 
 use crate::calls::raw;
-use crate::memory::{free_kib, meminfo_kib};
+use crate::memory::{meminfo_kib, settled_kib};
 use crate::{Test, failed, same};
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
@@ -31,25 +31,14 @@ const SLACK_KIB: u64 = 8;
 fn nothing_stays(times: usize, body: impl Fn() -> Result<(), String>) -> Result<(), String> {
     body()?;
     body()?;
-    let before = settled()?;
+    let before = settled_kib()?;
     (0..times).try_for_each(|_| body())?;
-    let after = settled()?;
+    let after = settled_kib()?;
     if after + SLACK_KIB >= before {
         Ok(())
     } else {
         Err(format!("{before} KiB were free, then {after}"))
     }
-}
-
-/// What is free once threads that were joined are gone from the kernel too: the join ends
-/// before their last steps.
-fn settled() -> Result<u64, String> {
-    let mut free = free_kib()?;
-    for _ in 0..10 {
-        thread::sleep(std::time::Duration::from_millis(2));
-        free = free.max(free_kib()?);
-    }
-    Ok(free)
 }
 
 fn threads() -> Result<(), String> {

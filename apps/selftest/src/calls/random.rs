@@ -9,7 +9,7 @@ use super::arena::{Arena, put};
 use super::fixture::Fixture;
 use super::{arguments, forms, raw};
 use crate::failed;
-use crate::memory::free_kib;
+use crate::memory::{free_kib, settled_kib};
 use linux_abi::{Answer, Arg, Form, SYSCALLS};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier};
@@ -260,19 +260,25 @@ fn handle_signals() {
     }
 }
 
-/// Rounds until `done` says so; how many calls, or what went wrong.
-fn rounds(seed: u64, mut done: impl FnMut(usize) -> bool) -> Result<usize, String> {
+/// Rounds until `done` says so; how many calls, or what went wrong. Those before `warm` says
+/// so fill what stays: timers and their room, the heap's slabs.
+fn rounds(
+    seed: u64,
+    mut warm: impl FnMut(usize) -> bool,
+    mut done: impl FnMut(usize) -> bool,
+) -> Result<usize, String> {
     handle_signals();
-    // The first rounds fill what stays: timers' room, the heap's slabs.
-    for warm in 0..2 {
-        round(seed ^ warm << 40)?;
-    }
-    let before = free_kib()?;
     let mut n = 0;
+    while !warm(n) {
+        round((seed << 20) + n as u64)?;
+        n += 1;
+    }
+    let before = settled_kib()?;
+    n = 0;
     while !done(n) {
         round(seed + n as u64)?;
         n += 1;
-        let now = free_kib()?;
+        let now = settled_kib()?;
         if now + SLACK_KIB < before {
             let root = std::fs::read_dir("/").map_or(0, Iterator::count);
             return Err(format!(
@@ -285,13 +291,14 @@ fn rounds(seed: u64, mut done: impl FnMut(usize) -> bool) -> Result<usize, Strin
 
 /// The run that is part of all tests.
 pub fn bounded() -> Result<(), String> {
-    rounds(1, |n| n == ROUNDS).map(|_| ())
+    rounds(1, |n| n == 2, |n| n == ROUNDS).map(|_| ())
 }
 
 /// `selftest random SEED SECONDS`.
 pub fn for_seconds(seed: u64, seconds: u64) -> Result<(), String> {
     let begin = Instant::now();
-    let calls = rounds(seed, |_| begin.elapsed() >= Duration::from_secs(seconds))?;
+    let after = |part| Duration::from_secs(seconds) * part / 4;
+    let calls = rounds(seed, |_| begin.elapsed() >= after(1), |_| begin.elapsed() >= after(4))?;
     println!("random: {calls} calls, {} KiB free", free_kib()?);
     Ok(())
 }
