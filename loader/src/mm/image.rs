@@ -74,9 +74,13 @@ pub fn load_base() -> PhysAddr {
 /// The header as the packer left it; `None` when it is damaged.
 #[must_use]
 pub fn header() -> Option<LoaderHeader> {
-    // Volatile: the bytes were changed after the compiler saw them.
-    // SAFETY: a static of our own, never written at run time.
-    let bytes = unsafe { (&raw const OSIER_LOADER_HEADER).read_volatile() };
+    let mut bytes = [0; loader_header::LEN];
+    for (at, byte) in bytes.iter_mut().enumerate() {
+        // Volatile: the bytes were changed after the compiler saw them. One by one: for the
+        // whole it would write out 64 loads.
+        // SAFETY: within a static of our own, never written at run time.
+        *byte = unsafe { (&raw const OSIER_LOADER_HEADER).cast::<u8>().add(at).read_volatile() };
+    }
     LoaderHeader::from_bytes(&bytes).ok()
 }
 

@@ -67,7 +67,8 @@ pub trait PteFormat {
     fn max_leaf_level() -> u8;
     /// An entry that refers to the table `next`. It restricts nothing: leaves do.
     fn table(next: PhysAddr) -> u64;
-    /// A leaf at `level` (0, 1 or 2); `addr` is aligned to its span.
+    /// A leaf at `level` (0, 1 or 2); `addr` is aligned to its span. The address stands in the
+    /// entry as it is: it may as well be put in with "or" later.
     fn leaf(level: u8, addr: PhysAddr, flags: Flags) -> u64;
     /// What `entry` of a table at `level` means. 0 is [`Entry::Empty`]; a leaf with
     /// [`Flags::NO_ACCESS`] is not 0 and comes back as a leaf.
@@ -184,17 +185,18 @@ impl<F: PteFormat, M: TableMemory> PageTable<F, M> {
         flags: Flags,
         done: &mut usize,
     ) -> Result<(), MapError> {
+        // Once for all leaves of the table.
+        let leaves = level <= F::max_leaf_level();
+        let bits = if leaves { F::leaf(level, PhysAddr(0), flags) } else { 0 };
         while len > 0 {
             let part = chunk(va, len, level);
             let i = index(va, level);
             match F::decode(level, self.memory.read(table, i)) {
                 Entry::Leaf(..) => return Err(MapError::Mapped(VirtAddr(va))),
                 Entry::Empty
-                    if level <= F::max_leaf_level()
-                        && part == span(level)
-                        && pa & (span(level) as u64 - 1) == 0 =>
+                    if leaves && part == span(level) && pa & (span(level) as u64 - 1) == 0 =>
                 {
-                    self.memory.write(table, i, F::leaf(level, PhysAddr(pa), flags));
+                    self.memory.write(table, i, bits | pa);
                     *done += part;
                 }
                 Entry::Empty => {

@@ -40,18 +40,10 @@ const LTO: [&str; 6] = [
     "--thinlto-cache-policy=prune_after=720h:cache_size_bytes=512m",
 ];
 
-/// How bitcode is compiled that is optimised for size alone. Most of a boot is code that runs once,
-/// which an emulator translates block by block: fewer and longer blocks count there.
-const SMALL: [&str; 4] = [
-    // Functions that cost up to so many units (5 otherwise) are inlined, as at level `s`. The
-    // calls that are saved make up for most of the copies.
-    "-mllvm",
-    "-inline-threshold=50",
-    // Up to so many words are copied by moves (4 otherwise), not by `rep movs`, which ends a block
-    // twice.
-    "-mllvm",
-    "-max-store-memcpy=8",
-];
+/// How bitcode is inlined that is optimised for size alone: functions that cost up to so many
+/// units (5 otherwise), as at level `s`. The calls that are saved make up for most of the copies,
+/// and code that runs once, at boot, runs through fewer of them.
+const SMALL: [&str; 2] = ["-mllvm", "-inline-threshold=50"];
 
 /// The arguments of `rust-lld` that link a kernel.
 #[must_use]
