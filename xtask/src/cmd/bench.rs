@@ -9,7 +9,6 @@ use crate::exec::boot::{Bootable, Options, Prepared};
 use crate::exec::qemu::Event;
 use crate::exec::{cold, setup};
 use crate::model::{Arch, Name};
-use crate::run::args::{Accel, Net};
 use crate::run::guests;
 use crate::setup::Need;
 use anyhow::{Context as _, bail};
@@ -73,42 +72,39 @@ impl Bench {
     }
 }
 
+/// The arch that was asked for, or the host's.
+pub(super) fn arch_of(asked: Option<&str>) -> anyhow::Result<Arch> {
+    Ok(match asked {
+        Some(arch) => arch.parse().map_err(Refusal::new)?,
+        None => Arch::host().ok_or_else(|| Refusal::new("name one: --arch x64"))?,
+    })
+}
+
+/// Builds `image` in release with the profile `base`, once QEMU is there.
+pub(super) fn release_of(
+    cx: &Context,
+    arch: Arch,
+    image: &str,
+) -> anyhow::Result<(Bootable, build::Built)> {
+    setup::ensure(cx, &[Need::Qemu(arch)])?;
+    let selectors = Selectors {
+        arch: vec![arch.to_string()],
+        mode: vec!["release".to_owned()],
+        profile: vec!["base".to_owned()],
+        image: vec![image.to_owned()],
+        ..Selectors::default()
+    };
+    let built = build::build(cx, &selectors, &BuildFlags::default())?;
+    let first = built.images.first().context("the build made no image")?;
+    Ok((Bootable::new(cx, first, &built.workspace)?, built))
+}
+
 impl Boot {
     fn run(self, cx: &Context) -> anyhow::Result<Status> {
-        let arch = match &self.arch {
-            Some(arch) => arch.parse().map_err(Refusal::new)?,
-            None => Arch::host().ok_or_else(|| Refusal::new("name one: --arch x64"))?,
-        };
-        setup::ensure(cx, &[Need::Qemu(arch)])?;
-        let selectors = Selectors {
-            arch: vec![arch.to_string()],
-            mode: vec!["release".to_owned()],
-            profile: vec!["base".to_owned()],
-            image: vec!["hello".to_owned()],
-            ..Selectors::default()
-        };
-        let built = build::build(cx, &selectors, &BuildFlags::default())?;
-        let image = built.images.first().context("the build made no image")?;
-        let image = Bootable::new(cx, image, &built.workspace)?;
+        let arch = arch_of(self.arch.as_deref())?;
+        let (image, built) = release_of(cx, arch, "hello")?;
         let machine = machine_of(&built.workspace, arch)?;
-        let prepared = image.prepare(
-            cx,
-            &Options {
-                machine,
-                memory: machine.memory,
-                cpus: machine.cpus,
-                accel: Accel::Tcg,
-                cmdline: None,
-                net: &Net::None,
-                disks: &[],
-                peer: false,
-                gdb: None,
-                load_offset: 0,
-                qmp: false,
-                reboots: false,
-                extra: &[],
-            },
-        )?;
+        let prepared = image.prepare(cx, &Options::plain(machine))?;
         // The same command line with another kernel.
         let reference = prepared.with_kernel(&guests::reference(arch))?;
         let (mut floor, mut hello) = (Vec::new(), Vec::new());

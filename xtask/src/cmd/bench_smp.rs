@@ -1,16 +1,10 @@
 //! `cargo xtask bench smp`: what a second CPU is worth to a program with two threads.
 
-use super::bench::{LIMIT, Spread, machine_of, rounded, said};
-use super::build;
-use crate::cli::{BuildFlags, Selectors};
+use super::bench::{LIMIT, Spread, arch_of, machine_of, release_of, rounded, said};
 use crate::context::Context;
-use crate::error::{Refusal, Status};
-use crate::exec::boot::{Bootable, Options, Prepared};
+use crate::error::Status;
+use crate::exec::boot::{Options, Prepared};
 use crate::exec::qemu::Event;
-use crate::exec::setup;
-use crate::model::Arch;
-use crate::run::args::{Accel, Net};
-use crate::setup::Need;
 use anyhow::{Context as _, bail};
 use serde_json::json;
 use std::time::{Duration, Instant};
@@ -38,41 +32,12 @@ impl Smp {
     /// # Errors
     /// When something cannot be built or does not boot.
     pub fn run(self, cx: &Context) -> anyhow::Result<Status> {
-        let arch = match &self.arch {
-            Some(arch) => arch.parse().map_err(Refusal::new)?,
-            None => Arch::host().ok_or_else(|| Refusal::new("name one: --arch x64"))?,
-        };
-        setup::ensure(cx, &[Need::Qemu(arch)])?;
-        let selectors = Selectors {
-            arch: vec![arch.to_string()],
-            mode: vec!["release".to_owned()],
-            profile: vec!["base".to_owned()],
-            image: vec!["selftest".to_owned()],
-            ..Selectors::default()
-        };
-        let built = build::build(cx, &selectors, &BuildFlags::default())?;
-        let image = built.images.first().context("the build made no image")?;
-        let image = Bootable::new(cx, image, &built.workspace)?;
+        let arch = arch_of(self.arch.as_deref())?;
+        let (image, built) = release_of(cx, arch, "selftest")?;
         let machine = machine_of(&built.workspace, arch)?;
         let with = |cpus| {
-            image.prepare(
-                cx,
-                &Options {
-                    machine,
-                    memory: machine.memory,
-                    cpus,
-                    accel: Accel::Tcg,
-                    cmdline: Some("/bin/selftest spin"),
-                    net: &Net::None,
-                    disks: &[],
-                    peer: false,
-                    gdb: None,
-                    load_offset: 0,
-                    qmp: false,
-                    reboots: false,
-                    extra: &[],
-                },
-            )
+            let cmdline = Some("/bin/selftest spin");
+            image.prepare(cx, &Options { cpus, cmdline, ..Options::plain(machine) })
         };
         let (single, double) = (with(1)?, with(2)?);
         let (mut one, mut two) = (Vec::new(), Vec::new());

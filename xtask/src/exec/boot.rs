@@ -58,6 +58,29 @@ pub struct Options<'a> {
     pub extra: &'a [String],
 }
 
+impl<'a> Options<'a> {
+    /// The machine as it is described, emulated, with the image's own command line and nothing
+    /// plugged in.
+    #[must_use]
+    pub const fn plain(machine: &'a Machine) -> Self {
+        Self {
+            machine,
+            memory: machine.memory,
+            cpus: machine.cpus,
+            accel: Accel::Tcg,
+            cmdline: None,
+            net: &Net::None,
+            disks: &[],
+            peer: false,
+            gdb: None,
+            load_offset: 0,
+            qmp: false,
+            reboots: false,
+            extra: &[],
+        }
+    }
+}
+
 /// A machine that is ready to start. Its run folder lives as long as this does.
 pub struct Prepared {
     pub program: String,
