@@ -1,4 +1,5 @@
 //! Greets as its configuration file says, and tells the time.
+#![forbid(unsafe_code)]
 
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
