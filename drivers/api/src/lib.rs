@@ -7,7 +7,7 @@
 //! [`dma`]; everything else that a driver needs of the kernel comes through [`Kernel`] and,
 //! for devices with DMA, threads and message-signalled interrupts, [`Services`]. What a
 //! device offers in turn is a trait of its class: [`Console`], [`block`], [`net`],
-//! [`entropy`], [`vfs`].
+//! [`entropy`], [`vfs`] and, where contents go through the page cache, [`paged`].
 //!
 //! On the host the same crates compile and their tests run against a machine that the test
 //! scripts (`fake`).
@@ -30,6 +30,7 @@ pub mod irq;
 mod kernel;
 mod lending;
 pub mod net;
+pub mod paged;
 pub mod pci;
 mod registry;
 mod services;

@@ -5,6 +5,7 @@
 //! several threads at once and may sleep. Every method that a kind of inode does not have
 //! keeps its default, an error.
 
+use crate::paged::Paged;
 use crate::{Error, Result};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -235,6 +236,12 @@ pub trait Inode: Send + Sync + Any {
     /// `Io`, once for each failed write-out.
     fn sync(&self) -> Result<()> {
         Ok(())
+    }
+
+    /// The contents as pages, for a regular file whose reads, writes and mappings go through
+    /// the kernel's page cache. `read_at` and `write_at` are not called then.
+    fn paged(&self) -> Option<&dyn Paged> {
+        None
     }
 
     /// The whole contents, when they lie in memory for ever, page-aligned, and do not change
