@@ -54,6 +54,11 @@ impl Write for Channel {
 pub fn finish(end: End) -> ! {
     let first = !ENDING.swap(true, Ordering::AcqRel);
     let options = options();
+    // After the app's own end nothing is broken, and what it wrote is kept.
+    let by_app = matches!(end, End::Exit(_) | End::Signal(_) | End::Oom);
+    if by_app && crate::thread::may_sleep() {
+        crate::fs::cache::at_end();
+    }
     if first && options.leaks {
         report_memory();
     }

@@ -13,6 +13,7 @@ use alloc::boxed::Box;
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, Ordering};
+use driver_api::paged::FileSystem;
 use driver_api::vfs::{FileType, Inode, NewInode, RenameMode, Timestamp};
 use driver_api::{Error, Result};
 
@@ -221,6 +222,8 @@ pub struct Mount {
     pub source: &'static str,
     /// Whether nothing may be written.
     pub read_only: bool,
+    /// The file system itself, where it has something to sync; others are their inodes.
+    pub fs: Option<Arc<dyn FileSystem>>,
 }
 
 /// A name within a mount: what a path leads to.
@@ -309,6 +312,7 @@ impl MountTable {
             kind,
             source: "rootfs",
             read_only: false,
+            fs: None,
         });
         let table = Self { mounts: Mutex::new(Vec::from([mount.clone()])), names: Mutex::new(()) };
         (table, Path { mount, dentry })
@@ -338,6 +342,7 @@ impl MountTable {
             kind,
             source,
             read_only,
+            fs: None,
         });
         mounts.push(mount.clone());
         at.dentry.mounted.store(true, Ordering::Release);

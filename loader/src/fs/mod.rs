@@ -2,12 +2,14 @@
 //!
 //! - [`dentry`]: names and mounts; [`walk`]: from a path to a [`Path`]; [`access`]: who may.
 //! - [`ramfs`]: the root file system in RAM, filled from a bootfs.
+//! - [`cache`]: the contents of regular files.
 //! - [`file`]: open files; [`table`]: descriptors.
 //! - [`devfs`]: `/dev`; [`tty`]: the console's line discipline.
 //!
 //! Errors are `driver_api::Error`; only `crate::syscall` knows an errno.
 
 pub mod access;
+pub mod cache;
 mod content;
 pub mod dentry;
 pub mod devfs;
