@@ -32,7 +32,7 @@ impl Machine {
                 "echo rustup \"$@\" >> {root}/calls; rustlib={root}/toolchains/1.95.0-test/lib/rustlib
                 case $5 in
                 rust-src) mkdir -p $rustlib/src/rust/library; : > $rustlib/src/rust/library/Cargo.lock;;
-                *-musl) mkdir -p $rustlib/$5/lib;;
+                *-linux-*) mkdir -p $rustlib/$5/lib;;
                 *) cp {root}/bin/cc {root}/toolchains/1.95.0-test/bin/$5
                    cp {root}/bin/cc {root}/toolchains/1.95.0-test/bin/cargo-$5;;
                 esac"

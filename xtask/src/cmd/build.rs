@@ -190,7 +190,8 @@ fn carry_out(
 ) -> Result<Done> {
     let begun = Instant::now();
     let arches: BTreeSet<Arch> = plan.selections.iter().map(|s| s.arch).collect();
-    let needs: BTreeSet<Need> = arches.into_iter().flat_map(Need::of_build).collect();
+    let mut needs: BTreeSet<Need> = arches.into_iter().flat_map(Need::of_build).collect();
+    needs.extend(plan.glibc().flat_map(|arch| [Need::GnuStd(arch), Need::GnuCc(arch)]));
     exec::setup::ensure(cx, &needs.into_iter().collect::<Vec<_>>())?;
     let lock = lock(cx)?;
     let mut tools = Tools::find(&cx.env)?;

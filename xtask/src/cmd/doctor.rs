@@ -58,7 +58,7 @@ struct Row {
 fn row(cx: &Context, finding: &Finding) -> Row {
     let host = Host { env: &cx.env, exists: &|p: &Utf8Path| p.exists() };
     let found = finding.found.as_deref().map(|path| {
-        let is_program = !matches!(finding.need, Need::RustSrc | Need::AppStd(_));
+        let is_program = !matches!(finding.need, Need::RustSrc | Need::AppStd(_) | Need::GnuStd(_));
         // rust-lld alone does not know which of its flavours it is to be.
         let version =
             if finding.need == Need::Linker || !is_program { None } else { setup::version(path) };

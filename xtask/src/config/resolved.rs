@@ -163,6 +163,9 @@ pub struct ArchConfig {
     pub link_script: SourcePath,
     /// rustc's triple for apps.
     pub app_target: String,
+    /// The same for apps with glibc.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub app_target_gnu: Option<String>,
     /// The QEMU binary.
     pub qemu: String,
     /// The image that is built when none is named.
@@ -344,6 +347,14 @@ pub struct Entry {
     pub origin: Origin,
 }
 
+/// The C library that is linked into an app.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Libc {
+    Musl,
+    Gnu,
+}
+
 /// What an [`Entry`] is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -351,7 +362,10 @@ pub enum Content {
     /// A file copied from a repository.
     Source(SourcePath),
     /// The ELF file of an app.
-    App(Name),
+    App {
+        app: Name,
+        libc: Libc,
+    },
     /// The text that stands in the TOML file.
     Text(String),
     Dir,

@@ -7,6 +7,7 @@ use super::fsx;
 use super::io::{Part, StepIo};
 use super::keeper;
 use crate::config;
+use crate::config::resolved::Libc;
 use crate::link;
 use crate::model::{Arch, Digest};
 use crate::pack;
@@ -141,7 +142,8 @@ fn amend_lock(engine: &Engine<'_>, folder: &Utf8Path) -> Result<()> {
 }
 
 fn compile_apps(engine: &Engine<'_>, io: &StepIo<'_>) -> Result<Vec<Rebuilt>> {
-    let Action::CompileApps { repository, arch, mode, settings, target, apps } = &io.step.action
+    let Action::CompileApps { repository, arch, mode, settings, target, libc, apps } =
+        &io.step.action
     else {
         bail!("not an app step");
     };
@@ -162,7 +164,8 @@ fn compile_apps(engine: &Engine<'_>, io: &StepIo<'_>) -> Result<Vec<Rebuilt>> {
         crates: &real_crates(engine),
         sysroot: &engine.tools.toolchain.sysroot,
     });
-    let call = app_call((*mode, settings), target, &names, root, &folder, &remap);
+    let gnu_cc = (*libc == Libc::Gnu).then_some(crate::setup::gnu_cc(*arch));
+    let call = app_call((*mode, settings), (target, gnu_cc), &names, root, &folder, &remap);
     let outcome = call_cargo(engine, io, &call)?;
     for app in &names {
         let made = outcome.artifacts.iter().find(|a| a.target == *app && a.executable.is_some());

@@ -9,7 +9,7 @@
 //!   target/                 cargo's, for kernels and apps
 //!   gen/<key>/              the generated final crate of a kernel
 //!   kernel/<key>/           a kernel's artifacts, shared by the images that need it
-//!   app/<arch>-<mode>/      the apps' ELF files
+//!   app/<arch>-<mode>/      the apps' ELF files; with `-gnu` those with glibc
 //!   stamps/                 the inputs that each artifact was made from
 //!   log/                    a log per run
 //!   cache/                  answers worth keeping (does KVM work here?)
@@ -58,10 +58,10 @@ impl Layout {
         self.root.join("kernel").join(key)
     }
 
-    /// The folder of the apps' ELF files.
+    /// The folder of the apps' ELF files: `libc` is what comes after its usual name.
     #[must_use]
-    pub fn apps(&self, arch: Arch, mode: Mode) -> Utf8PathBuf {
-        self.root.join("app").join(format!("{arch}-{mode}"))
+    pub fn apps(&self, arch: Arch, mode: Mode, libc: &str) -> Utf8PathBuf {
+        self.root.join("app").join(format!("{arch}-{mode}{libc}"))
     }
 
     /// The folder of the artifacts of an image. `profile` is the profile as the user

@@ -85,13 +85,14 @@ pub fn lock_call(folder: &Utf8Path) -> CargoCall {
 }
 
 /// The call that compiles the packages `apps` of the workspace at `folder` for the triple
-/// `target`, linked by rust-lld: no C compiler for either arch.
+/// `target`. With musl they are linked by rust-lld: no C compiler for either arch. glibc is
+/// the host's, and only its C compiler, `gnu_cc`, knows where that lies.
 ///
 /// `remap` are (folder, name) pairs: the folder's path is replaced in what rustc writes.
 #[must_use]
 pub fn app_call(
     (mode, settings): (Mode, &ModeConfig),
-    target: &str,
+    (target, gnu_cc): (&str, Option<&str>),
     apps: &[&str],
     folder: &Utf8Path,
     target_dir: &Utf8Path,
@@ -103,17 +104,19 @@ pub fn app_call(
     args.extend(apps.iter().map(|app| format!("--package={app}")));
     args.extend(profile_args(profile, settings));
     args.extend(common_args(profile, target_dir));
-    let mut flags = vec![
-        "-Clinker-flavor=ld.lld".to_owned(),
+    // The kernel walks frame pointers for the backtrace of a crash.
+    let mut flags = vec!["-Cforce-frame-pointers=yes".to_owned()];
+    if gnu_cc.is_some() {
+        flags.push("-Ctarget-feature=+crt-static".to_owned());
+    } else {
+        flags.push("-Clinker-flavor=ld.lld".to_owned());
         // musl's start files and libc come from the toolchain, not from the host.
-        "-Clink-self-contained=yes".to_owned(),
-        // The kernel walks them for the backtrace of a crash.
-        "-Cforce-frame-pointers=yes".to_owned(),
-    ];
+        flags.push("-Clink-self-contained=yes".to_owned());
+    }
     flags.extend(remap.iter().map(|(from, to)| format!("--remap-path-prefix={from}={to}")));
     let mut env = common_env(&encoded(flags.iter().map(String::as_str)));
     let linker = format!("CARGO_TARGET_{}_LINKER", target.to_uppercase().replace('-', "_"));
-    env.insert(linker, "rust-lld".to_owned());
+    env.insert(linker, gnu_cc.unwrap_or("rust-lld").to_owned());
     CargoCall { args, env }
 }
 

@@ -1,7 +1,7 @@
 //! What goes into an image: its components' closure, every entry once, the command line.
 
 use super::step::{PackContent, PackEntry};
-use crate::config::resolved::{Content, Entry, ImageOn, Origin, Workspace};
+use crate::config::resolved::{Content, Entry, ImageOn, Libc, Origin, Workspace};
 use crate::error::Refusal;
 use crate::model::Name;
 use camino::Utf8Path;
@@ -70,11 +70,11 @@ fn same(a: &Entry, b: &Entry) -> bool {
 /// The entries as the packer takes them, sorted by path bytes. `app` gives an app's ELF file.
 pub fn pack_entries(
     entries: &BTreeMap<String, Entry>,
-    app: impl Fn(&Name) -> camino::Utf8PathBuf,
+    app: impl Fn(&Name, Libc) -> camino::Utf8PathBuf,
 ) -> Vec<PackEntry> {
     let content = |content: &Content| match content {
         Content::Source(path) => PackContent::Source(path.clone()),
-        Content::App(name) => PackContent::App(app(name)),
+        Content::App { app: name, libc } => PackContent::App(app(name, *libc)),
         Content::Text(text) => PackContent::Text(text.clone()),
         Content::Dir => PackContent::Dir,
         Content::Link(target) => PackContent::Link(target.clone()),

@@ -8,7 +8,7 @@ use super::step::{
     Tool,
 };
 use crate::config::resolved::{
-    ArchConfig, Compilation, ImageOn, Origin, SourcePath, Sourced, Workspace,
+    ArchConfig, Compilation, Content, ImageOn, Libc, Origin, SourcePath, Sourced, Workspace,
 };
 use crate::error::Refusal;
 use crate::model::{Digest, Layout, Name};
@@ -87,24 +87,39 @@ impl Maker<'_> {
         })
     }
 
-    /// One cargo call per arch, mode and repository, with the apps of all selected images.
+    /// One cargo call per arch, mode, C library and repository, with the apps of all selected
+    /// images.
     fn apps(&mut self, selections: &[Selection]) -> Result<(), Refusal> {
         let mut calls: BTreeMap<_, (Compilation, String, BTreeSet<Name>)> = BTreeMap::new();
         for s in selections {
             let (config, mode) = self.arch(s)?;
             for entry in image::entries(self.image(s)?, self.workspace)?.into_values() {
-                let crate::config::resolved::Content::App(name) = &entry.content else { continue };
+                let Content::App { app: name, libc } = &entry.content else { continue };
                 let app = self.workspace.apps.get(name).ok_or_else(|| {
                     Refusal::new(format!("unknown app `{name}` ({})", entry.origin))
                 })?;
-                let key = (s.arch.value, s.mode.value, app.source.repo.clone());
+                let target = match libc {
+                    Libc::Musl => &config.app_target,
+                    Libc::Gnu => config.app_target_gnu.as_ref().ok_or_else(|| {
+                        let arch = s.arch.value;
+                        Refusal::new(format!(
+                            "`{name}` is to be linked with glibc ({}), which is not done for {arch}",
+                            entry.origin
+                        ))
+                        .help(format!(
+                            "list it in `[[arch.A.file]]` of archs that have glibc; \
+                             kernel-config/arch/{arch}.toml has no `app-target-gnu`"
+                        ))
+                    })?,
+                };
+                let key = (s.arch.value, s.mode.value, *libc, app.source.repo.clone());
                 let call = calls
                     .entry(key)
-                    .or_insert_with(|| (mode.clone(), config.app_target.clone(), BTreeSet::new()));
+                    .or_insert_with(|| (mode.clone(), target.clone(), BTreeSet::new()));
                 call.2.insert(name.clone());
             }
         }
-        for ((arch, mode, repository), (compilation, target, apps)) in calls {
+        for ((arch, mode, libc, repository), (compilation, target, apps)) in calls {
             let sources = apps.iter().filter_map(|a| self.workspace.apps.get(a));
             let mut inputs: Vec<Input> =
                 sources.map(|a| Input::Package(a.source.clone())).collect();
@@ -113,10 +128,11 @@ impl Maker<'_> {
                     .push(Input::File(SourcePath { repo: repository.clone(), path: file.into() }));
             }
             inputs.push(Input::Tool(Tool::Cargo));
-            let folder = layout().apps(arch, mode);
+            let folder = layout().apps(arch, mode, infix(libc));
+            let infix = infix(libc);
             let names: Vec<Name> = apps.iter().cloned().collect();
             let compile = self.add(Step {
-                id: StepId(format!("apps {arch}-{mode} {repository}")),
+                id: StepId(format!("apps {arch}-{mode}{infix} {repository}")),
                 inputs,
                 outputs: apps.iter().map(|a| folder.join(a.as_str())).collect(),
                 action: Action::CompileApps {
@@ -125,6 +141,7 @@ impl Maker<'_> {
                     mode,
                     settings: compilation.apps,
                     target,
+                    libc,
                     apps: apps.into_iter().collect(),
                 },
                 origins: below("settings", compilation.app_origins).collect(),
@@ -133,7 +150,7 @@ impl Maker<'_> {
                 let whole =
                     Input::Output { step: compile.clone(), path: folder.join(app.as_str()) };
                 self.step(
-                    format!("strip {arch}-{mode} {app}"),
+                    format!("strip {arch}-{mode}{infix} {app}"),
                     vec![whole],
                     stripped_app(&folder, &app),
                     Action::StripProgram,
@@ -299,11 +316,12 @@ impl Maker<'_> {
     ) -> Result<([Input; 2], BTreeMap<String, Utf8PathBuf>), Refusal> {
         let (arch, mode, image) = (s.arch.value, s.mode.value, &s.image.value);
         let folder = Utf8Path::new("root").join(format!("{arch}-{mode}")).join(image.as_str());
-        let apps_folder = layout().apps(arch, mode);
+        let folder_of = |libc| layout().apps(arch, mode, infix(libc));
         let entries = image::entries(on, self.workspace)?;
         let origins =
             entries.values().map(|e| (format!("entries.{}", e.path), e.origin.clone())).collect();
-        let entries = image::pack_entries(&entries, |app| stripped_app(&apps_folder, app));
+        let entries =
+            image::pack_entries(&entries, |app, libc| stripped_app(&folder_of(libc), app));
         let mut inputs = BTreeSet::new();
         let mut apps = BTreeMap::new();
         for entry in &entries {
@@ -312,8 +330,10 @@ impl Maker<'_> {
                     inputs.insert(Input::File(path.clone()));
                 }
                 PackContent::App(path) => {
-                    if let Some(name) = path.file_name() {
-                        apps.insert(entry.path.clone(), apps_folder.join(name));
+                    // The one with symbols: `stripped_app` the other way.
+                    let folder = path.parent().and_then(Utf8Path::parent);
+                    if let (Some(folder), Some(name)) = (folder, path.file_name()) {
+                        apps.insert(entry.path.clone(), folder.join(name));
                     }
                     let made = self.steps.values().find(|step| step.outputs.contains(path));
                     inputs.extend(
@@ -443,6 +463,14 @@ fn over(digests: &BTreeSet<(StepId, Digest)>) -> Digest {
 /// Origins of the parts of `whole`, by their paths in an action.
 fn below(whole: &str, origins: BTreeMap<String, Origin>) -> impl Iterator<Item = (String, Origin)> {
     origins.into_iter().map(move |(part, origin)| (format!("{whole}.{part}"), origin))
+}
+
+/// What names of folders and steps of apps have after arch and mode.
+const fn infix(libc: Libc) -> &'static str {
+    match libc {
+        Libc::Musl => "",
+        Libc::Gnu => "-gnu",
+    }
 }
 
 /// Where the app that images hold lies; the one with symbols is in `folder` itself.

@@ -1,7 +1,7 @@
 //! The plan as a value: steps that name their inputs, their outputs and what they do.
 
 use super::KernelSpec;
-use crate::config::resolved::{ModeConfig, Origin, Shadowed, SourcePath};
+use crate::config::resolved::{Libc, ModeConfig, Origin, Shadowed, SourcePath};
 use crate::model::{Arch, Digest, Mode, Name};
 use camino::Utf8PathBuf;
 use serde::{Deserialize, Serialize};
@@ -33,6 +33,16 @@ pub struct BuildPlan {
     pub shadowed: Vec<Shadowed>,
     /// Each after those whose outputs it reads.
     pub steps: Vec<Step>,
+}
+
+impl BuildPlan {
+    /// The archs for which it compiles apps with glibc.
+    pub fn glibc(&self) -> impl Iterator<Item = Arch> {
+        self.steps.iter().filter_map(|s| match s.action {
+            Action::CompileApps { arch, libc: Libc::Gnu, .. } => Some(arch),
+            _ => None,
+        })
+    }
 }
 
 /// One image for one arch, mode and profile, and what it comes to.
@@ -120,6 +130,7 @@ pub enum Action {
         mode: Mode,
         settings: ModeConfig,
         target: String,
+        libc: Libc,
         apps: Vec<Name>,
     },
     /// The object file with the system calls that the static library defines, or those of

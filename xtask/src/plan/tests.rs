@@ -2,9 +2,10 @@
 
 use super::*;
 use crate::cli::Selectors;
-use crate::config::resolved::{Origin, Sourced, Workspace};
+use crate::config::resolved::{Libc, Origin, Sourced, Workspace};
 use crate::config::{self, LoadRequest};
 use crate::context::Env;
+use crate::model::Arch;
 use crate::solve;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -183,6 +184,50 @@ fn thin_lto_is_the_linkers() {
     assert_eq!(link("thin"), (true, true, config("off")));
     assert_eq!(link("fat"), (false, false, config("fat")));
     assert_eq!(link("off"), (false, false, config("off")));
+}
+
+#[test]
+fn glibc_is_another_call_with_the_hosts_linker() {
+    let w = workspace();
+    let both = plan_in(&w, "--arch x64 --profile base --image selftest,selftest-glibc").unwrap();
+    assert_eq!(both.glibc().collect::<Vec<_>>(), [Arch::X64]);
+    let calls: Vec<_> = both
+        .steps
+        .iter()
+        .filter_map(|s| match &s.action {
+            Action::CompileApps { mode, settings, target, libc, .. } => {
+                let gnu_cc = (*libc == Libc::Gnu).then_some("the-cc");
+                let target = (target.as_str(), gnu_cc);
+                let folders = ("/repo".into(), "/target".into());
+                let call =
+                    app_call((*mode, settings), target, &["selftest"], folders.0, folders.1, &[]);
+                Some((s.outputs.clone(), call))
+            }
+            _ => None,
+        })
+        .collect();
+    let [(musl, with_lld), (gnu, with_cc)] = &calls[..] else { panic!("{calls:?}") };
+    assert_eq!(*musl, ["app/x64-release/selftest"]);
+    assert_eq!(*gnu, ["app/x64-release-gnu/selftest"]);
+    assert_eq!(with_lld.env["CARGO_TARGET_X86_64_UNKNOWN_LINUX_MUSL_LINKER"], "rust-lld");
+    assert_eq!(with_cc.env["CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_LINKER"], "the-cc");
+    let flags = &with_cc.env["CARGO_ENCODED_RUSTFLAGS"];
+    assert!(flags.contains("+crt-static") && !flags.contains("ld.lld"), "{flags}");
+    // Each image holds its own, and the kernel is one.
+    let apps: Vec<_> = both.selections.iter().flat_map(|s| s.apps.values()).collect();
+    assert_eq!(apps, [&musl[0], &gnu[0]]);
+    assert_eq!(both.selections[0].kernel, both.selections[1].kernel);
+}
+
+#[test]
+fn glibc_is_refused_where_the_arch_has_none() {
+    let mut w = workspace();
+    w.arches.values_mut().for_each(|a| a.app_target_gnu = None);
+    let refusal = plan_in(&w, "--arch x64 --profile base --image selftest-glibc").unwrap_err();
+    let line = "manifests/images/selftest-glibc.toml:9:1";
+    assert!(refusal.message.contains("`selftest` is to be linked with glibc"), "{refusal:?}");
+    assert!(refusal.message.contains(line), "{refusal:?}");
+    assert!(refusal.help.join(" ").contains("no `app-target-gnu`"), "{refusal:?}");
 }
 
 #[test]

@@ -28,6 +28,10 @@ pub enum Need {
     RustSrc,
     /// The compiled standard library of apps.
     AppStd(Arch),
+    /// The compiled standard library of apps with glibc.
+    GnuStd(Arch),
+    /// A C linker with glibc's static library for an arch.
+    GnuCc(Arch),
     /// rust-lld, or LLVM's lld by another name.
     Linker,
     /// A C linker with libc's headers, for host programs.
@@ -84,6 +88,14 @@ const CC: Package = Package {
     apk: "gcc musl-dev",
     zypper: "gcc glibc-devel",
 };
+/// glibc and its linker for x64, where the host is another arch.
+const CC_X64: Package = Package {
+    apt: "gcc-x86-64-linux-gnu libc6-dev-amd64-cross",
+    dnf: "gcc-x86_64-linux-gnu",
+    pacman: "x86_64-linux-gnu-gcc",
+    apk: "gcc",
+    zypper: "cross-x86_64-gcc12",
+};
 const GDB: Package = Package {
     apt: "gdb-multiarch",
     dnf: "gdb",
@@ -104,11 +116,13 @@ pub struct Finding {
 
 impl Need {
     /// Everything that any command needs, in the order in which `doctor` lists it.
-    pub const ALL: [Need; 12] = [
+    pub const ALL: [Need; 14] = [
         Need::Rust,
         Need::RustSrc,
         Need::AppStd(Arch::X64),
         Need::AppStd(Arch::Aarch64),
+        Need::GnuStd(Arch::X64),
+        Need::GnuCc(Arch::X64),
         Need::Linker,
         Need::HostCc,
         Need::Qemu(Arch::X64),
@@ -132,6 +146,8 @@ impl Need {
             Need::Rust => "Rust toolchain".into(),
             Need::RustSrc => "rust-src".into(),
             Need::AppStd(arch) => format!("std for {}", app_target(arch)),
+            Need::GnuStd(arch) => format!("std for {}", gnu_target(arch)),
+            Need::GnuCc(arch) => format!("glibc for {arch}"),
             Need::Linker => "rust-lld".into(),
             Need::HostCc => "C linker".into(),
             Need::Qemu(arch) => qemu_binary(arch).into(),
@@ -149,6 +165,7 @@ impl Need {
             Need::Rust => "compiles everything",
             Need::RustSrc => "the kernel's own build of core and alloc",
             Need::AppStd(_) => "apps",
+            Need::GnuStd(_) | Need::GnuCc(_) => "apps with glibc",
             Need::Linker => "links kernels and apps",
             Need::HostCc => "links host programs",
             Need::Qemu(_) => "run-qemu, test",
@@ -161,7 +178,7 @@ impl Need {
     /// Whether Osier does all but one command or option without it.
     #[must_use]
     pub const fn is_optional(self) -> bool {
-        matches!(self, Need::Gdb | Need::RustAnalyzer)
+        matches!(self, Need::Gdb | Need::RustAnalyzer | Need::GnuStd(_) | Need::GnuCc(_))
     }
 
     /// Looks for it.
@@ -176,8 +193,9 @@ impl Need {
                 in_sysroot(host, toolchain, &["lib/rustlib/src/rust/library/Cargo.lock"]),
                 component(toolchain, "component", "rust-src"),
             ),
-            Need::AppStd(arch) => {
-                let target = app_target(arch);
+            Need::AppStd(arch) | Need::GnuStd(arch) => {
+                let gnu = matches!(self, Need::GnuStd(_));
+                let target = if gnu { gnu_target(arch) } else { app_target(arch) };
                 let lib = format!("lib/rustlib/{target}/lib");
                 (
                     in_sysroot(host, toolchain, &[lib.as_str()]),
@@ -194,6 +212,10 @@ impl Need {
                 (found, component(toolchain, "component", "rustc"))
             }
             Need::HostCc => (program(host, "cc"), Mend::Package(&CC)),
+            Need::GnuCc(arch) => (
+                program(host, gnu_cc(arch)),
+                Mend::Package(if gnu_cc(arch) == "cc" { &CC } else { &CC_X64 }),
+            ),
             Need::Qemu(arch) => (
                 program(host, qemu_binary(arch)),
                 Mend::Package(match arch {
@@ -233,6 +255,24 @@ pub const fn app_target(arch: Arch) -> &'static str {
     match arch {
         Arch::X64 => "x86_64-unknown-linux-musl",
         Arch::Aarch64 => "aarch64-unknown-linux-musl",
+    }
+}
+
+/// rustc's triple of an arch's apps with glibc.
+const fn gnu_target(arch: Arch) -> &'static str {
+    match arch {
+        Arch::X64 => "x86_64-unknown-linux-gnu",
+        Arch::Aarch64 => "aarch64-unknown-linux-gnu",
+    }
+}
+
+/// The C compiler that links apps with an arch's glibc on this host.
+#[must_use]
+pub fn gnu_cc(arch: Arch) -> &'static str {
+    match arch {
+        _ if Arch::host() == Some(arch) => "cc",
+        Arch::X64 => "x86_64-linux-gnu-gcc",
+        Arch::Aarch64 => "aarch64-linux-gnu-gcc",
     }
 }
 

@@ -24,6 +24,8 @@ table! {
         link_script: "link-script", RepoPath, required;
         /// rustc's target triple for apps.
         app_target: "app-target", String, required;
+        /// The same for apps with `libc = "gnu"`, which cannot be built where it is absent.
+        app_target_gnu: "app-target-gnu", String, optional;
         /// The QEMU program.
         qemu: "qemu", String, required;
         /// The image that is built when none is named.

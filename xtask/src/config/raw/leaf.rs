@@ -1,7 +1,7 @@
 //! The kinds of string that configuration is made of.
 
 use crate::config::decode::{Leaf, Problem};
-use crate::config::resolved::{MemorySize, ProfileStatus};
+use crate::config::resolved::{Libc, MemorySize, ProfileStatus};
 use crate::model::{Arch, Mode, Name, Pattern};
 use camino::Utf8PathBuf;
 
@@ -120,6 +120,12 @@ word!(
 word!(
     /// Optimisation level, as in cargo's `opt-level`.
     OptLevel, "an optimisation level", ["0", "1", "2", "3", "s", "z"]
+);
+choice!(
+    Libc,
+    "a C library",
+    "musl" => Libc::Musl,
+    "gnu" => Libc::Gnu,
 );
 word!(
     /// The root file system of an image.

@@ -3,7 +3,7 @@
 use super::leaf::{EnvName, FileMode, ImagePath, Owner, RepoPath, Root, SystemCall};
 use super::{Format, List};
 use crate::config::decode::Map;
-use crate::config::resolved::MemorySize;
+use crate::config::resolved::{Libc, MemorySize};
 use crate::config::table::table;
 use crate::model::{Arch, Name};
 
@@ -107,6 +107,9 @@ table! {
         source: "source", RepoPath, optional;
         /// The app whose ELF file it is.
         app: "app", Name, optional;
+        /// The C library that is linked into the app, statically: `gnu` is the glibc of the
+        /// machine that builds, on archs with an `app-target-gnu`; `musl` when absent.
+        libc: "libc", Libc, optional;
         /// Its content.
         text: "text", String, optional;
     }

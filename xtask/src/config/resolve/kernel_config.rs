@@ -87,6 +87,7 @@ pub fn arches(
             target: existing(loader, repositories, &def.source, def.file, &raw.target),
             link_script: existing(loader, repositories, &def.source, def.file, &raw.link_script),
             app_target: raw.app_target.value.clone(),
+            app_target_gnu: raw.app_target_gnu.as_ref().map(|t| t.value.clone()),
             qemu: raw.qemu.value.clone(),
             default_image: raw.default_image.value.clone(),
             modes: [(Mode::Release, &raw.mode.release), (Mode::Debug, &raw.mode.debug)]

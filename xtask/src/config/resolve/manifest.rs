@@ -9,7 +9,7 @@ use crate::config::raw::List;
 use crate::config::raw::leaf::ImagePath;
 use crate::config::raw::manifest::{RawDir, RawFile, RawImage, RawImageOn, RawLink};
 use crate::config::resolved::{
-    Component, Content, Entry, Image, ImageOn, Repository, SourcePath, Sourced,
+    Component, Content, Entry, Image, ImageOn, Libc, Repository, SourcePath, Sourced,
 };
 use crate::config::suggest;
 use crate::model::{Arch, Name};
@@ -260,7 +260,7 @@ impl Resolver<'_, '_> {
         let mut out = Vec::new();
         for file in raw.file {
             let content = self.content(source, id, file);
-            let default = if matches!(content, Content::App(_)) { APP_MODE } else { FILE_MODE };
+            let default = if matches!(content, Content::App { .. }) { APP_MODE } else { FILE_MODE };
             let mode = file.mode.as_ref().map_or(default, |m| m.value.0);
             let owners = (&file.owner, &file.group);
             out.extend(self.entry(id, file, &file.path.value.0, mode, owners, content));
@@ -326,11 +326,16 @@ impl Resolver<'_, '_> {
             let d = self.loader.report(id, file, message);
             d.helps.push("give it one of `source`, `app` and `text`".to_owned());
         }
+        if let Some(libc) = file.libc.as_ref().filter(|_| file.app.is_none()) {
+            let d = self.loader.report(id, libc, "`libc` is for apps only");
+            d.helps.push("remove it, or give the file an `app`".to_owned());
+        }
         if let Some(app) = &file.app {
             if !app.bad && !self.defs.apps.contains_key(&app.value) {
                 self.loader.unknown(id, app, "app", names(&self.defs.apps));
             }
-            return Content::App(app.value.clone());
+            let libc = file.libc.as_ref().map_or(Libc::Musl, |l| l.value);
+            return Content::App { app: app.value.clone(), libc };
         }
         match (&file.source, &file.text) {
             (Some(path), _) => {
@@ -394,6 +399,6 @@ fn resolves<'a>(all: &'a [Placed], path: &str) -> Option<&'a Entry> {
         }
     }
     let entry = by_path.get(at.as_str()).copied()?;
-    matches!(entry.content, Content::App(_) | Content::Source(_) | Content::Text(_))
+    matches!(entry.content, Content::App { .. } | Content::Source(_) | Content::Text(_))
         .then_some(entry)
 }
