@@ -5,7 +5,7 @@
 #![allow(clippy::unwrap_used)]
 
 use crate::calls::raw;
-use crate::memory::{meminfo_kib, settled_kib};
+use crate::memory::{free_kib, meminfo_kib, settled_kib};
 use crate::{Test, failed, same};
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
@@ -18,21 +18,30 @@ pub const TESTS: &[Test] = &[
     ("stress: ten thousand files", files),
     ("stress: memory filled with files to the limit, a hundred times", fill_files),
     ("stress: memory filled with pages to the limit, a hundred times", fill_pages),
+    ("stress: memory filled with names to the limit", fill_names),
 ];
 
 const PAGE: usize = 4096;
+
+/// How often memory is filled and released.
+const FILLS: usize = 100;
+/// How many files are made and removed.
+const FILES: usize = 10_000;
 
 /// How many KiB of what is free may be missing afterwards: two slabs that hold, by chance,
 /// an object of something else. A leak of 32 bytes a thread, file or mapping is more.
 const SLACK_KIB: u64 = 8;
 
-/// Runs `body` twice, so that what is kept for ever is there (room for timers, the C
-/// library's heap, slabs), then `times` more, and compares what is free.
-fn nothing_stays(times: usize, body: impl Fn() -> Result<(), String>) -> Result<(), String> {
-    body()?;
-    body()?;
+/// Runs `warm` twice, so that what is kept for ever is there (room for timers, the C
+/// library's heap, slabs), then `body`, and compares what is free.
+fn nothing_stays(
+    warm: impl Fn() -> Result<(), String>,
+    body: impl Fn() -> Result<(), String>,
+) -> Result<(), String> {
+    warm()?;
+    warm()?;
     let before = settled_kib()?;
-    (0..times).try_for_each(|_| body())?;
+    body()?;
     let after = settled_kib()?;
     if after + SLACK_KIB >= before {
         Ok(())
@@ -41,8 +50,13 @@ fn nothing_stays(times: usize, body: impl Fn() -> Result<(), String>) -> Result<
     }
 }
 
+/// `body`, so many times.
+fn times(n: usize, body: impl Fn() -> Result<(), String>) -> impl Fn() -> Result<(), String> {
+    move || (0..n).try_for_each(|_| body())
+}
+
 fn threads() -> Result<(), String> {
-    nothing_stays(5, || {
+    let run = || {
         let turn = Arc::new((Mutex::new(0_usize), Condvar::new()));
         let (to, from) = mpsc::sync_channel(8);
         let threads: Vec<_> = (0..64)
@@ -70,7 +84,8 @@ fn threads() -> Result<(), String> {
         }
         same!(*turn.0.lock().unwrap(), 640);
         Ok(())
-    })
+    };
+    nothing_stays(run, times(5, run))
 }
 
 fn mappings() -> Result<(), String> {
@@ -107,17 +122,18 @@ fn mappings() -> Result<(), String> {
         }
         Ok(())
     }
-    nothing_stays(3, || {
+    let run = || {
         let all: Vec<_> = (0..4).map(|me| thread::spawn(move || storm(me))).collect();
         all.into_iter().try_for_each(|t| t.join().map_err(|_| "panicked".to_owned())?)
-    })
+    };
+    nothing_stays(run, times(3, run))
 }
 
 fn files() -> Result<(), String> {
-    let run = || {
+    let run = |files: usize| {
         let dir = std::path::Path::new("/tmp/stress");
         fs::create_dir(dir).map_err(failed("mkdir"))?;
-        for n in 0..4000 {
+        for n in 0..files {
             let file = File::create(dir.join(format!("file-{n}")));
             if n % 100 == 0 {
                 file.and_then(|mut f| f.write_all(b"x")).map_err(failed("write"))?;
@@ -125,52 +141,92 @@ fn files() -> Result<(), String> {
                 file.map_err(failed("create"))?;
             }
         }
-        same!(fs::read_dir(dir).map_err(failed("readdir"))?.count(), 4000);
+        same!(fs::read_dir(dir).map_err(failed("readdir"))?.count(), files);
         // Not in the order in which they came.
-        for n in (0..4000).map(|n| n * 2731 % 4000) {
+        for n in (0..files).map(|n| n * 2731 % files) {
             fs::remove_file(dir.join(format!("file-{n}"))).map_err(failed("remove"))?;
         }
         fs::remove_dir(dir).map_err(failed("rmdir"))
     };
-    nothing_stays(1, run)
+    nothing_stays(|| run(200), || run(FILES))
 }
 
 fn fill_files() -> Result<(), String> {
     let block = vec![0x77; 256 << 10];
-    nothing_stays(1, || {
-        for _ in 0..34 {
-            let mut file = File::create("/tmp/full").map_err(failed("create"))?;
-            let mut written = 0_usize;
-            let end = loop {
-                match file.write(&block) {
-                    Ok(n) => written += n,
-                    Err(e) => break e,
-                }
-            };
-            same!(end.kind(), ErrorKind::StorageFull);
-            same!(written > 4 << 20, true);
-            drop(file);
-            fs::remove_file("/tmp/full").map_err(failed("remove"))?;
-        }
-        Ok(())
-    })
+    let run = || {
+        let mut file = File::create("/tmp/full").map_err(failed("create"))?;
+        let mut written = 0_usize;
+        let end = loop {
+            match file.write(&block) {
+                Ok(n) => written += n,
+                Err(e) => break e,
+            }
+        };
+        same!(end.kind(), ErrorKind::StorageFull);
+        same!(written > 4 << 20, true);
+        reserve_is_left()?;
+        drop(file);
+        fs::remove_file("/tmp/full").map_err(failed("remove"))
+    };
+    nothing_stays(run, times(FILLS, run))
 }
 
 fn fill_pages() -> Result<(), String> {
-    nothing_stays(1, || {
-        for round in 0..34_u8 {
-            // All but what page tables take.
-            let len = (meminfo_kib("MemAvailable:")? as usize - 512) << 10;
-            let at = raw::named("mmap", &[0, len, 3, 0x22, usize::MAX, 0]);
-            let at = usize::try_from(at).map_err(|_| format!("mmap: {at}"))?;
-            for page in (0..len).step_by(PAGE) {
-                let byte: *mut u8 = std::ptr::with_exposed_provenance_mut(at + page);
-                // SAFETY: the mapping is this thread's alone.
-                unsafe { byte.write_volatile(round) };
-            }
-            same!(meminfo_kib("MemAvailable:")? < 1024, true);
-            same!(raw::named("munmap", &[at, len]), 0);
+    let run = || {
+        // All but what page tables take.
+        let len = (meminfo_kib("MemAvailable:")? as usize - 512) << 10;
+        let at = raw::named("mmap", &[0, len, 3, 0x22, usize::MAX, 0]);
+        let at = usize::try_from(at).map_err(|_| format!("mmap: {at}"))?;
+        for page in (0..len).step_by(PAGE) {
+            let byte: *mut u8 = std::ptr::with_exposed_provenance_mut(at + page);
+            // SAFETY: the mapping is this thread's alone.
+            unsafe { byte.write_volatile(page as u8) };
         }
+        same!(meminfo_kib("MemAvailable:")? < 1024, true);
+        same!(raw::named("munmap", &[at, len]), 0);
         Ok(())
-    })
+    };
+    nothing_stays(run, times(FILLS, run))
+}
+
+/// What the app asks for leaves the kernel's own memory alone.
+fn reserve_is_left() -> Result<(), String> {
+    same!(free_kib()? > 128, true);
+    Ok(())
+}
+
+/// Names cost memory too: symbolic links, long ones so that they are not too many.
+fn fill_names() -> Result<(), String> {
+    let dir = std::path::Path::new("/tmp/names");
+    let target = "x".repeat(1000);
+    let run = |most: usize| {
+        fs::create_dir(dir).map_err(failed("mkdir"))?;
+        let mut made = 0;
+        while made < most {
+            match std::os::unix::fs::symlink(&target, dir.join(format!("name-{made}"))) {
+                Ok(_) => made += 1,
+                Err(e) => {
+                    same!(
+                        [ErrorKind::StorageFull, ErrorKind::OutOfMemory].contains(&e.kind()),
+                        true
+                    );
+                    break;
+                }
+            }
+        }
+        reserve_is_left()?;
+        for n in (0..made).rev() {
+            fs::remove_file(dir.join(format!("name-{n}"))).map_err(failed("remove"))?;
+        }
+        fs::remove_dir(dir).map_err(failed("rmdir"))?;
+        Ok(made)
+    };
+    nothing_stays(
+        || run(200).map(|_| ()),
+        || {
+            let made = run(usize::MAX)?;
+            same!(made > FILES, true);
+            Ok(())
+        },
+    )
 }

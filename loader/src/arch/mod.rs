@@ -33,7 +33,7 @@
 //!             early_device(page: PhysAddr) -> Option<VirtAddr>   maps one 4 KiB page of registers, uncached, in the early tables
 //!                                             at the next free page of mm::layout::EARLY_DEVICE; mm::init maps it there again
 //!             publish()                       after a mapping was added, before it is used (nothing on x64)
-//!             activate_kernel(root: PhysAddr); activate_user(root: PhysAddr, asid: u16); flush_page(VirtAddr); flush_all()
+//!             activate_kernel(root: PhysAddr); activate_user(root: PhysAddr, asid: u16); flush_pages(VirtAddr, usize); flush_all()
 //!             deactivate_user()               leaves the app's half empty: before its tables are freed
 //!             sync_instructions(&[u8])        after a page got new content, before it is mapped executable (nothing on x64)
 //! mod trap:   #[repr(C)] TrapFrame with syscall_number() -> usize, syscall_args() -> [usize; 6], set_syscall_result(isize),

@@ -1,6 +1,7 @@
 //! The contents of a file in RAM: in the image until the first write, then in pages.
 
 use crate::mm::PAGE_SIZE;
+use crate::mm::room::{reserve_one, room};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use driver_api::{Error, Result};
@@ -46,7 +47,7 @@ impl Pages {
         let at = match self.find(number) {
             Ok(at) => at,
             Err(at) => {
-                self.0.try_reserve(1).map_err(|_| Error::NoMemory)?;
+                reserve_one(&mut self.0)?;
                 self.0.insert(at, (number, new_page()?));
                 at
             }
@@ -168,6 +169,7 @@ impl Content {
 }
 
 fn new_page() -> Result<Page> {
+    room(PAGE_SIZE)?;
     // Through a Vec, for only it can say that there is no memory.
     let mut bytes = Vec::new();
     bytes.try_reserve_exact(PAGE_SIZE).map_err(|_| Error::NoMemory)?;

@@ -5,6 +5,7 @@
 
 use super::content::Content;
 use crate::mm::PAGE_SIZE;
+use crate::mm::room::{reserve_one, room};
 use crate::sync::Mutex;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -97,8 +98,9 @@ impl Directory {
 
     /// Adds a name that is free.
     fn insert(&mut self, name: &[u8], node: Arc<Node>) -> Result<()> {
-        self.entries.try_reserve(1).map_err(|_| Error::NoMemory)?;
-        self.by_name.try_reserve(1).map_err(|_| Error::NoMemory)?;
+        room(name.len())?;
+        reserve_one(&mut self.entries)?;
+        reserve_one(&mut self.by_name)?;
         let Err(place) = self.find(name) else { return Err(Error::Exists) };
         self.last_cursor += 1;
         self.by_name.insert(place, self.last_cursor);
@@ -192,6 +194,7 @@ impl Node {
         if dir.find(name).is_ok() {
             return Err(Error::Exists);
         }
+        room(new.target.len())?;
         let node = Node::new(&self.shared, new);
         dir.insert(name, node.clone())?;
         *nlink += u32::from(new.kind == FileType::Directory);

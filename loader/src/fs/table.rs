@@ -65,6 +65,8 @@ impl<T: Clone> Table<T> {
         if fd >= MAX_FILES {
             return Err(Error::TooManyFiles);
         }
+        // Whoever opens has made an object or two already: they are dropped again.
+        crate::mm::room::room(0)?;
         self.put(fd, Entry { file, cloexec })?;
         Ok(fd as i32)
     }

@@ -6,6 +6,7 @@ pub mod buddy;
 pub mod layout;
 pub mod mmu;
 pub mod regions;
+pub mod room;
 pub mod slab;
 pub mod table;
 pub mod vma;

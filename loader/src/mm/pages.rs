@@ -29,7 +29,7 @@ fn flush(at: usize, len: usize) {
     if len / PAGE_SIZE >= FLUSH_ALL {
         paging::flush_all();
     } else {
-        (at..at + len).step_by(PAGE_SIZE).for_each(|page| paging::flush_page(VirtAddr(page)));
+        paging::flush_pages(VirtAddr(at), len);
     }
 }
 
@@ -94,9 +94,10 @@ impl Mmu for UserPages {
 
     fn unmap(&mut self, at: usize, len: usize) -> usize {
         let mut batch = [PhysAddr(0); BATCH];
-        let (mut held, mut owned) = (0, 0);
+        let (mut held, mut owned, mut any) = (0, 0, false);
         // Pages are told before their entry is cleared, so one is kept back at each flush.
         let _ = self.table.take(VirtAddr(at), len, &mut |_, frame, flags, _| {
+            any = true;
             if held == BATCH {
                 paging::flush_all();
                 batch.iter().for_each(|&f| frames::free(f, 0));
@@ -110,7 +111,10 @@ impl Mmu for UserPages {
                 owned += 1;
             }
         });
-        flush(at, len);
+        // What was never there is in no TLB.
+        if any {
+            flush(at, len);
+        }
         batch.iter().take(held).for_each(|&f| frames::free(f, 0));
         owned
     }
@@ -120,7 +124,7 @@ impl Mmu for UserPages {
         let _ = self.table.take(VirtAddr(at), PAGE_SIZE, &mut |_, frame, flags, _| {
             found = Some((frame, flags));
         });
-        paging::flush_page(VirtAddr(at));
+        paging::flush_pages(VirtAddr(at), PAGE_SIZE);
         found
     }
 

@@ -112,9 +112,7 @@ impl Drop for KernelStack {
                 }
             });
         });
-        for page in range.step_by(PAGE_SIZE) {
-            arch::paging::flush_page(VirtAddr(page));
-        }
+        arch::paging::flush_pages(VirtAddr(range.start), STACK_SIZE);
         for page in pages.iter().take(n) {
             frames::free(*page, 0);
         }

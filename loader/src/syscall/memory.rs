@@ -5,6 +5,7 @@ use crate::arch;
 use crate::fs::file::OpenFile;
 use crate::mm::PAGE_SIZE;
 use crate::mm::aspace::Place;
+use crate::mm::room::room;
 use crate::mm::vma::{Backing, Prot, Vma};
 use crate::user;
 use alloc::sync::Arc;
@@ -81,6 +82,7 @@ syscall! {
             return Err(Errno::EINVAL);
         }
         let len = len.checked_next_multiple_of(PAGE_SIZE).ok_or(Error::NoMemory)?;
+        room(0)?;
         let process = process()?;
         let mut vma = Vma { shared, ..Vma::anonymous(0, len, prot) };
         if flags & map::ANONYMOUS == 0 {
@@ -111,6 +113,7 @@ syscall! {
 
     /// `mprotect(2)`.
     fn mprotect(addr: usize, len: usize, prot: u32) {
+        room(0)?;
         process()?.space.protect(addr, len, protection(prot)?)?;
         Ok(0)
     }
@@ -122,6 +125,9 @@ syscall! {
             || fixed && flags & remap::MAYMOVE == 0
         {
             return Err(Errno::EINVAL);
+        }
+        if new_len > old_len {
+            room(0)?;
         }
         let to = fixed.then_some(new);
         Ok(process()?.space.remap(old, old_len, new_len, flags & remap::MAYMOVE != 0, to)?)

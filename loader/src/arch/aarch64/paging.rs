@@ -5,7 +5,7 @@ use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 pub use super::pte::Format;
 use super::tables::{self, FIX_SLOT, fix_entry};
-use crate::mm::{PhysAddr, PhysRange, VirtAddr, phys_to_ptr};
+use crate::mm::{PAGE_SIZE, PhysAddr, PhysRange, VirtAddr, phys_to_ptr};
 
 /// What the early tables map at [`super::DIRECT_MAP`].
 static EARLY_START: AtomicU64 = AtomicU64::new(0);
@@ -78,15 +78,18 @@ pub fn deactivate_user() {
     activate_user(PhysAddr(EMPTY_ROOT.load(Ordering::Relaxed)), 0);
 }
 
-/// Drops the translation of `page` on all CPUs, in all address spaces.
-pub fn flush_page(page: VirtAddr) {
-    // TLBI's operand: bits 43:0 are bits 55:12 of the address (C5.5).
-    let operand = page.0 as u64 >> 12 & ((1 << 44) - 1);
+/// Drops the translations of the pages in `va..va + len` on all CPUs, in all address spaces.
+pub fn flush_pages(va: VirtAddr, len: usize) {
     // SAFETY: dropping translations only costs time.
-    unsafe {
-        asm!("dsb ishst", "tlbi vaae1is, {}", "dsb ish", "isb", in(reg) operand,
-            options(nostack, preserves_flags));
+    unsafe { asm!("dsb ishst", options(nostack, preserves_flags)) };
+    for page in (va.0..va.0 + len).step_by(PAGE_SIZE) {
+        // TLBI's operand: bits 43:0 are bits 55:12 of the address (C5.5).
+        let operand = page as u64 >> 12 & ((1 << 44) - 1);
+        // SAFETY: as above.
+        unsafe { asm!("tlbi vaae1is, {}", in(reg) operand, options(nostack, preserves_flags)) };
     }
+    // SAFETY: as above.
+    unsafe { asm!("dsb ish", "isb", options(nostack, preserves_flags)) };
 }
 
 /// Drops all translations on all CPUs.

@@ -6,7 +6,7 @@ use x86_64::registers::control::{Cr3, Cr3Flags, Cr4, Cr4Flags};
 use x86_64::structures::paging::PhysFrame;
 
 pub use super::pte::Format;
-use crate::mm::{PhysAddr, PhysRange, VirtAddr};
+use crate::mm::{PAGE_SIZE, PhysAddr, PhysRange, VirtAddr};
 
 /// CPUID 8000_0001h, edx: leaves of 1 GiB.
 const PDPE1GB: u32 = 1 << 26;
@@ -61,11 +61,14 @@ pub fn publish() {}
 /// Makes instructions that were just written visible to the CPU, which x64 does by itself.
 pub fn sync_instructions(_bytes: &[u8]) {}
 
-/// Forgets what the TLBs know of the page at `va`, on all CPUs.
-pub fn flush_page(va: VirtAddr) {
-    // SAFETY: drops cached translations, no more.
-    unsafe {
-        core::arch::asm!("invlpg [{}]", in(reg) va.0, options(nostack, preserves_flags));
+/// Forgets what the TLBs know of the pages in `va..va + len`, on all CPUs. The others are
+/// asked once, however many pages there are: their answer is what takes time.
+pub fn flush_pages(va: VirtAddr, len: usize) {
+    for page in (va.0..va.0 + len).step_by(PAGE_SIZE) {
+        // SAFETY: drops cached translations, no more.
+        unsafe {
+            core::arch::asm!("invlpg [{}]", in(reg) page, options(nostack, preserves_flags));
+        }
     }
     super::smp::flush_others();
 }
