@@ -48,6 +48,13 @@ impl Write for Channel {
     }
 }
 
+/// Tells the host where the crash record is, if there is somebody to tell.
+pub fn announce_crash(record: &crash_record::Announcement) {
+    if options().exit.is_some() {
+        let _ = write!(Channel, "{record}");
+    }
+}
+
 /// Ends the virtual machine: reports (where the command line says), tells the host why, and
 /// powers off. The first caller ends it; a second one (on another CPU, or a panic on the
 /// way) still writes its record, for the last one counts, and goes on from there.

@@ -56,6 +56,9 @@ pub struct Selectors {
     /// Physical address that the kernel is relocated for
     #[arg(long, value_name = "HEX")]
     pub kernel_base: Option<String>,
+    /// The kernel leaves crash records: `run-qemu --dump` asks for it.
+    #[arg(skip)]
+    pub crash_dump: bool,
 }
 
 /// How to build it: flags that change no byte of an artifact.

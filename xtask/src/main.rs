@@ -6,6 +6,7 @@ mod cli;
 mod cmd;
 mod config;
 mod context;
+mod core_dump;
 mod editor;
 mod error;
 mod exec;

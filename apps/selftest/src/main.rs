@@ -4,10 +4,12 @@
 //! ```text
 //! selftest [FILTER]               runs the tests whose name contains FILTER
 //! selftest spin                   two busy threads, for `cargo xtask bench smp`
+//! selftest crash                  four threads, one of which crashes, for `run-qemu --dump`
 //! selftest random SEED SECONDS    makes random system calls for so long
 //! ```
 
 mod calls;
+mod crash;
 mod events;
 mod files;
 mod memory;
@@ -79,6 +81,10 @@ fn main() -> ExitCode {
     if args == ["spin"] {
         threads::spin();
         return ExitCode::SUCCESS;
+    }
+    if args == ["crash"] {
+        crash::crash();
+        return ExitCode::FAILURE;
     }
     let filter = args.first().cloned().unwrap_or_default();
     let mut failures = 0;

@@ -2,7 +2,10 @@
 
 use super::thread::Fault;
 use super::{get, try_current};
+use crate::arch::calls;
+use crate::arch::signal::INFO_LEN;
 use crate::arch::trap::TrapFrame;
+use crate::end::{End, finish};
 use crate::log::Direct;
 use crate::mm::PAGE_SIZE;
 use crate::mm::vma::Backing;
@@ -10,14 +13,44 @@ use crate::signal;
 use crate::text::Text;
 use crate::user;
 use core::fmt::Write;
+use core::sync::atomic::{AtomicBool, Ordering};
 
 /// How many frames a backtrace shows at most.
 const MAX_FRAMES: usize = 48;
 /// Highest stack frame that is believed: a frame pointer that goes further is garbage.
 const MAX_FRAME: usize = 1 << 20;
 
+/// A crash, as the crash record has it.
+pub struct Crash {
+    /// Its `siginfo`, which begins with the signal.
+    pub info: [u8; INFO_LEN],
+}
+
+/// Ends the app by `signal`, which it did not handle: reports it, and leaves the crash record
+/// in a kernel that does. `info`: the signal's `siginfo`.
+pub fn end(frame: &TrapFrame, signal: u8, fault: Option<&Fault<'_>>, info: [u8; INFO_LEN]) -> ! {
+    rest_while_dumped(frame);
+    report(frame, signal, fault);
+    if let Some(dump) = calls::crash_dump() {
+        dump(frame, Some(&Crash { info }));
+    }
+    finish(End::Signal(signal))
+}
+
+/// Another thread has crashed and leaves the crash record.
+pub static DUMPING: AtomicBool = AtomicBool::new(false);
+
+/// Puts the thread to rest, if another one leaves the crash record.
+pub fn rest_while_dumped(frame: &TrapFrame) {
+    if DUMPING.load(Ordering::Relaxed)
+        && let Some(dump) = calls::crash_dump()
+    {
+        dump(frame, None);
+    }
+}
+
 /// Prints signal, registers and backtrace.
-pub fn report(frame: &TrapFrame, signal: u8, fault: Option<&Fault<'_>>) {
+fn report(frame: &TrapFrame, signal: u8, fault: Option<&Fault<'_>>) {
     let out = &mut Direct;
     let Some(process) = get() else { return };
     let tid = try_current().map_or(0, |t| t.tid);

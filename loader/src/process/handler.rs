@@ -4,7 +4,6 @@ use super::thread::{Fault, UserThread};
 use super::{PID, Process, crash, get, try_current};
 use crate::arch::signal::{self as frames, Delivery, INFO_LEN, TRAMPOLINE};
 use crate::arch::trap::TrapFrame;
-use crate::end::{End, finish};
 use crate::mm::PAGE_SIZE;
 use crate::mm::aspace::{AddressSpace, Place};
 use crate::mm::pages::UserPages;
@@ -32,6 +31,11 @@ fn info(signal: u8, code: i32, words: [u64; 2]) -> [u8; INFO_LEN] {
 /// The `siginfo` of a fault: `si_addr`.
 pub fn fault_info(fault: &Fault<'_>) -> [u8; INFO_LEN] {
     info(fault.signal, fault.code, [fault.address as u64, 0])
+}
+
+/// The `siginfo` of a signal that the kernel sent of itself: `SI_KERNEL`.
+pub fn kernel_info(signal: u8) -> [u8; INFO_LEN] {
+    info(signal, 0x80, [0; 2])
 }
 
 /// The `siginfo` of a signal that the process sent to itself: `SI_TKILL`, `si_pid`,
@@ -123,8 +127,7 @@ pub fn return_from(frame: &mut TrapFrame) {
         }
         _ => {
             // The frame is not there, or makes no sense: as in Linux, a fault.
-            crash::report(frame, number::SEGV, None);
-            finish(End::Signal(number::SEGV))
+            crash::end(frame, number::SEGV, None, kernel_info(number::SEGV))
         }
     }
 }

@@ -18,6 +18,7 @@ use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt;
+use core::sync::atomic::{AtomicUsize, Ordering};
 use driver_api::Error;
 use driver_api::vfs::{FileType, Inode};
 use spin::Once;
@@ -35,6 +36,9 @@ const CLOCK_TICKS: u64 = 100;
 
 /// What was loaded where, for backtraces: the program, and its interpreter.
 static IMAGES: Once<Vec<(Arc<Path>, usize)>> = Once::new();
+
+/// The program's stack pointer when it began: its arguments lie there.
+pub static STACK_START: AtomicUsize = AtomicUsize::new(0);
 
 /// The load bias of the file at `path`, if it was loaded at the start.
 pub fn base_of(path: &Arc<Path>) -> Option<usize> {
@@ -292,6 +296,7 @@ impl Loaded {
         let image = stack::build(start.stack_top as u64, ARGS_MAX, &contents)
             .map_err(|_| LoadError::Arguments)?;
         user::write(image.sp as usize, &image.bytes).map_err(|_| LoadError::Memory)?;
+        STACK_START.store(image.sp as usize, Ordering::Relaxed);
         Ok(image.sp as usize)
     }
 

@@ -1,6 +1,7 @@
 //! The one process: the app.
 
 mod crash;
+mod dump;
 mod handler;
 mod load;
 #[cfg(feature = "procfs")]
@@ -29,6 +30,8 @@ use driver_api::Result;
 use driver_api::sync::IrqLock;
 use spin::Once;
 
+pub use crash::Crash;
+pub use dump::dump;
 pub use handler::return_from as return_from_handler;
 pub use start::start;
 pub use thread::{
@@ -187,6 +190,7 @@ pub fn exception(frame: &mut TrapFrame, exception: Exception) {
 
 /// The last thing before a return to user mode.
 pub fn return_to_user(frame: &mut TrapFrame) {
+    crash::rest_while_dumped(frame);
     thread::deliver(frame);
 }
 

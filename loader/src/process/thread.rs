@@ -160,8 +160,7 @@ pub fn raise_fault(frame: &mut TrapFrame, fault: &Fault<'_>) {
             }
         }
     }
-    crash::report(frame, fault.signal, Some(fault));
-    finish(End::Signal(fault.signal))
+    crash::end(frame, fault.signal, Some(fault), handler::fault_info(fault))
 }
 
 /// Sends a signal to the process: to the first thread that does not block it.
@@ -229,10 +228,7 @@ pub fn deliver(frame: &mut TrapFrame) {
             Action::DEFAULT => match signal::default(signal) {
                 ByDefault::Ignore => {}
                 ByDefault::End => finish(End::Signal(signal)),
-                ByDefault::Crash => {
-                    crash::report(frame, signal, None);
-                    finish(End::Signal(signal))
-                }
+                ByDefault::Crash => crash::end(frame, signal, None, signal_info(signal)),
             },
             _ => {
                 let info = signal_info(signal);
@@ -240,8 +236,7 @@ pub fn deliver(frame: &mut TrapFrame) {
                     handler::run(frame, process, &thread, signal, &action, info, &mut restart);
                 if !done {
                     // There is no stack to run it on.
-                    crash::report(frame, number::SEGV, None);
-                    finish(End::Signal(number::SEGV));
+                    crash::end(frame, number::SEGV, None, handler::kernel_info(number::SEGV));
                 }
             }
         }

@@ -5,18 +5,20 @@ use crate::cli::{BuildFlags, Selectors};
 use crate::config::resolved::{Machine, Workspace};
 use crate::config::suggest;
 use crate::context::Context;
+use crate::core_dump::Core;
 use crate::error::{Refusal, Status};
 use crate::exec::boot::{Bootable, Options, Prepared, accelerator, check_machine};
 use crate::exec::console::{Console, Ends};
-use crate::exec::setup;
+use crate::exec::{core_dump, setup};
 use crate::model::{Arch, Name};
 use crate::plan::{self, Selection};
 use crate::run::args::{Net, shell_line};
 use crate::run::memory;
 use crate::setup::{Host, Need, find_program};
 use anyhow::Context as _;
-use camino::Utf8Path;
+use camino::{Utf8Path, Utf8PathBuf};
 use serde_json::json;
+use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::time::Duration;
 
@@ -56,6 +58,9 @@ pub struct RunQemu {
     /// Waits for a debugger, on port 1234 or the given one
     #[arg(long, value_name = "PORT", num_args = 0..=1, require_equals = true, default_missing_value = "1234")]
     pub gdb: Option<u16>,
+    /// When the app crashes, writes an ELF core of it for gdb
+    #[arg(long, value_name = "FILE")]
+    pub dump: Option<Utf8PathBuf>,
     /// Ends the VM after this many seconds
     #[arg(long, value_name = "SECONDS")]
     pub timeout: Option<u32>,
@@ -72,13 +77,15 @@ impl RunQemu {
     ///
     /// # Errors
     /// A `Refusal` for a wrong request, others for a failed build.
-    pub fn run(self, cx: &Context) -> anyhow::Result<Status> {
+    pub fn run(mut self, cx: &Context) -> anyhow::Result<Status> {
         // Whatever can be refused is refused before anything is built.
         let memory = self.memory.as_deref().map(memory::parse).transpose()?;
         let net = network(&self.net, &self.forward)?;
         if let Some(port) = self.gdb {
             check_port(port)?;
         }
+        let dump = self.dump.as_ref().map(|file| core_dump::place(&cx.cwd, file)).transpose()?;
+        self.selectors.crash_dump = dump.is_some();
         let workspace = build::workspace(cx)?;
         let selection = one(plan::selections(&self.selectors, &cx.env, &workspace)?)?;
         let arch = selection.arch.value;
@@ -93,8 +100,8 @@ impl RunQemu {
             accelerator(&self.accel, arch, "", cx)?;
         }
         let built = build::build(cx, &self.selectors, &self.build)?;
-        let image = built.images.first().context("the build made no image")?;
-        let image = Bootable::new(cx, image, &built.workspace)?;
+        let made = built.images.first().context("the build made no image")?;
+        let image = Bootable::new(cx, made, &built.workspace)?;
         let (accel, why) = accelerator(&self.accel, arch, &image.qemu, cx)?;
         if let Some(why) = why {
             eprintln!("using TCG: {why}");
@@ -114,6 +121,7 @@ impl RunQemu {
                 load_offset: 0,
                 qmp: false,
                 reboots: false,
+                ram_file: dump.is_some(),
                 extra: &self.qemu_args,
             },
         )?;
@@ -131,9 +139,16 @@ impl RunQemu {
             eprintln!("{line}");
         }
         if let Some(port) = self.gdb {
-            eprintln!("waiting for a debugger: {}", gdb_line(cx, arch, port, &image));
+            let remote = format!("target remote 127.0.0.1:{port}");
+            let args = [image.loader_elf.to_string(), "-ex".into(), remote];
+            eprintln!("waiting for a debugger: {}", gdb_line(cx, arch, &args));
         }
-        self.attend(cx, &image, &prepared)
+        let status = self.attend(cx, &image, &prepared)?;
+        if let (Some(to), Some(ram)) = (dump, &prepared.ram_file) {
+            let core = core_dump::write(arch, &prepared.end_file, ram, &to)?;
+            tell_core(cx, arch, core.as_ref(), &to, &made.apps);
+        }
+        Ok(status)
     }
 
     /// Runs the machine with the user at its console.
@@ -242,15 +257,53 @@ fn check_port(port: u16) -> Result<(), Refusal> {
     })
 }
 
-/// The command that debugs the waiting kernel.
-fn gdb_line(cx: &Context, arch: Arch, port: u16, image: &Bootable) -> String {
+/// The command that starts a debugger which knows `arch`.
+fn gdb_line(cx: &Context, arch: Arch, args: &[String]) -> String {
     let host = Host { env: &cx.env, exists: &|p: &Utf8Path| p.exists() };
-    let native = Arch::host() == Some(arch);
-    let multiarch = !native || find_program(&host, "gdb").is_none();
-    let gdb = if multiarch { "gdb-multiarch" } else { "gdb" };
-    let args =
-        [image.loader_elf.to_string(), "-ex".into(), format!("target remote 127.0.0.1:{port}")];
-    shell_line(gdb, &args)
+    // Where the system's gdb knows one arch only, another package has one that knows all.
+    let mut names = ["gdb", "gdb-multiarch"];
+    if Arch::host() != Some(arch) {
+        names.reverse();
+    }
+    let there = names.into_iter().find(|name| find_program(&host, name).is_some());
+    shell_line(there.unwrap_or(names[0]), args)
+}
+
+/// Says what became of the core file, and how it is opened. `apps`: path in the image → file
+/// with symbols.
+fn tell_core(
+    cx: &Context,
+    arch: Arch,
+    core: Option<&Core>,
+    file: &Utf8Path,
+    apps: &BTreeMap<String, Utf8PathBuf>,
+) {
+    let near = |path: &Utf8Path| path.strip_prefix(&cx.cwd).unwrap_or(path).to_string();
+    let Some(core) = core else {
+        if !cx.json {
+            eprintln!("no core file: the app has not crashed");
+        }
+        return;
+    };
+    let app = apps.get(&core.program).map(|elf| near(elf));
+    let args: Vec<String> = match app {
+        Some(app) => vec![app, near(file)],
+        None => vec!["-c".to_owned(), near(file)],
+    };
+    let line = gdb_line(cx, arch, &args);
+    let (threads, missing) = (core.threads, core.missing);
+    if cx.json {
+        println!(
+            "{}",
+            json!({"format": 1, "event": "core", "file": file, "threads": threads,
+                "missing": missing, "gdb": line})
+        );
+        return;
+    }
+    if missing > 0 {
+        eprintln!("{missing} threads did not come to rest in time and are not in the core file");
+    }
+    eprintln!("core file of {threads} threads: {line}");
 }
 
 #[cfg(test)]

@@ -62,10 +62,12 @@ impl Test {
         }
         let mut tally = Tally::default();
         if !self.boot {
-            // What tests the editor's side. A machine that cannot get it has those skipped, by
-            // name.
-            if let Err(e) = setup::ensure(cx, &[Need::RustAnalyzer]) {
-                eprintln!("going on without rust-analyzer: {e:#}");
+            // What tests the editor's and the debugger's side. A machine that cannot get it has
+            // those skipped, by name.
+            for need in [Need::RustAnalyzer, Need::Gdb] {
+                if let Err(e) = setup::ensure(cx, &[need]) {
+                    eprintln!("going on without {}: {e:#}", need.name());
+                }
             }
             tally.add(&host_tests::run(cx, self.filter.as_deref())?);
         }
@@ -212,6 +214,7 @@ impl Selection {
             image: vec![self.image.clone()],
             matrix: false,
             kernel_base: self.kernel_base.map(|b| format!("{b:#x}")),
+            crash_dump: false,
         }
     }
 }

@@ -55,6 +55,8 @@ pub struct Options<'a> {
     pub load_offset: u64,
     pub qmp: bool,
     pub reboots: bool,
+    /// The RAM lies in a file of the run folder.
+    pub ram_file: bool,
     pub extra: &'a [String],
 }
 
@@ -76,6 +78,7 @@ impl<'a> Options<'a> {
             load_offset: 0,
             qmp: false,
             reboots: false,
+            ram_file: false,
             extra: &[],
         }
     }
@@ -87,6 +90,8 @@ pub struct Prepared {
     pub args: Vec<String>,
     pub end_file: Utf8PathBuf,
     pub qmp: Option<Utf8PathBuf>,
+    /// The file that the RAM lies in, when it was asked for.
+    pub ram_file: Option<Utf8PathBuf>,
     /// The files of the disks, in their order.
     pub disks: Vec<DiskFile>,
     /// The peer's side of the card.
@@ -116,6 +121,7 @@ impl Prepared {
             args,
             end_file,
             qmp: None,
+            ram_file: None,
             disks: Vec::new(),
             wire: None,
             dir,
@@ -194,6 +200,7 @@ impl Bootable {
         };
         let (end_file, qmp) = (dir.path().join("end"), dir.path().join("qmp"));
         let qmp = options.qmp.then_some(qmp);
+        let ram_file = options.ram_file.then(|| dir.path().join("ram"));
         let disks = options.disks.iter().map(|disk| {
             let path = dir.path().join(format!("disk-{}", disk.name));
             disk::create(&path, disk)?;
@@ -208,6 +215,7 @@ impl Bootable {
             machine_type: &options.machine.machine_type,
             cpu: &options.machine.cpu,
             memory: options.memory,
+            ram_file: ram_file.as_deref(),
             cpus: options.cpus,
             devices: &options.machine.devices,
             accel: options.accel,
@@ -221,16 +229,22 @@ impl Bootable {
             reboots: options.reboots,
             extra: options.extra,
         })?;
-        Ok(Prepared { program: self.qemu.clone(), args, end_file, qmp, disks, wire, dir })
+        Ok(Prepared { program: self.qemu.clone(), args, end_file, qmp, ram_file, disks, wire, dir })
     }
 
     /// QEMU's command line for a person to copy: it names the artifacts themselves instead
-    /// of links that go with this process, and shows the end record on stderr.
+    /// of links that go with this process, shows the end record on stderr, and keeps the RAM in
+    /// a file of the current folder.
     #[must_use]
     pub fn for_copying(&self, prepared: &Prepared) -> Vec<String> {
         let copy = |arg: &String| {
-            arg.replace(prepared.end_file.as_str(), "/dev/stderr")
-                .replace(self.image.as_str(), self.loader_img.as_str())
+            let arg = arg
+                .replace(prepared.end_file.as_str(), "/dev/stderr")
+                .replace(self.image.as_str(), self.loader_img.as_str());
+            match &prepared.ram_file {
+                Some(ram) => arg.replace(ram.as_str(), "guest-ram"),
+                None => arg,
+            }
         };
         prepared.args.iter().map(copy).collect()
     }

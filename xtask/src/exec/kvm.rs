@@ -115,6 +115,7 @@ fn prove(qemu: &str, cx: &Context, accel: Accel, limit: Duration) -> Result<(), 
         net: &Net::None,
         gdb: None,
         reboots: false,
+        ram_file: None,
         extra: &[],
     };
     let args = arguments(&spec).map_err(|e| e.message)?;

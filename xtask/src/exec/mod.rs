@@ -10,6 +10,7 @@ pub mod cargo_home;
 pub mod clean;
 pub mod cold;
 pub mod console;
+pub mod core_dump;
 pub mod disk;
 pub mod editor;
 pub mod engine;

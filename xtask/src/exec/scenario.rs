@@ -49,6 +49,7 @@ pub fn run(cx: &Context, case: &Case, image: &Bootable) -> anyhow::Result<Verdic
             load_offset: case.scenario.load_offset.unwrap_or(0),
             qmp: script.needs_qmp(),
             reboots: script.reboots(),
+            ram_file: false,
             extra: &[],
         },
     )?;

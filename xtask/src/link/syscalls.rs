@@ -1,5 +1,6 @@
 //! The system-call table: an object file whose one array the kernel's entry code indexes
-//! by Linux's call number. A kernel has the calls whose symbols its archive defines.
+//! by Linux's call number. A kernel has the calls whose symbols its archive defines. What
+//! else a kernel may have or not by the link step's choice stands in the same object.
 
 use crate::model::Arch;
 use linux_abi::{SYMBOL_PREFIX, SYSCALLS, Syscall};
@@ -18,6 +19,11 @@ use std::fmt;
 pub const TABLE_SYMBOL: &str = "OSIER_SYSCALL_TABLE";
 /// Name of the `u64` that holds the array's length.
 pub const COUNT_SYMBOL: &str = "OSIER_SYSCALL_COUNT";
+/// Name of the `i32` that says where the code is that leaves crash records, counted in bytes
+/// from itself; 0 in a kernel that leaves none, which does not hold the code either.
+pub const DUMP_SYMBOL: &str = "OSIER_CRASH_DUMP";
+/// Name of that code.
+const DUMP_CODE: &str = "osier_crash_dump";
 
 /// Why no system-call table can be made.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -112,11 +118,16 @@ fn number(call: &Syscall, arch: Arch) -> Option<u16> {
 
 /// The relocatable object file that defines the table for the calls in `defined`: entry N
 /// is the place of the symbol `sys_<name>` of call N, and 0 where N is unassigned or its
-/// call is not in `defined`. The table ends after the highest number among them.
+/// call is not in `defined`. The table ends after the highest number among them. With
+/// `crash_dump` the kernel leaves crash records.
 ///
 /// # Errors
 /// When the object cannot be written.
-pub fn syscall_object(arch: Arch, defined: &BTreeSet<&str>) -> Result<Vec<u8>, SyscallTableError> {
+pub fn syscall_object(
+    arch: Arch,
+    defined: &BTreeSet<&str>,
+    crash_dump: bool,
+) -> Result<Vec<u8>, SyscallTableError> {
     let failed = |e: object::write::Error| SyscallTableError::Object(e.to_string());
     let machine = match arch {
         Arch::X64 => Architecture::X86_64,
@@ -137,20 +148,27 @@ pub fn syscall_object(arch: Arch, defined: &BTreeSet<&str>) -> Result<Vec<u8>, S
     define(&mut object, TABLE_SYMBOL, rodata, start, size);
     for (n, name) in kept {
         let symbol = undefined(&mut object, &format!("{SYMBOL_PREFIX}{name}"));
-        let relocation = Relocation {
-            offset: start + n * 4,
-            symbol,
-            // A relative relocation counts from its own place.
-            addend: i64::try_from(n * 4).unwrap_or(0),
-            flags: RelocationFlags::Generic {
-                kind: RelocationKind::Relative,
-                encoding: RelocationEncoding::Generic,
-                size: 32,
-            },
-        };
-        object.add_relocation(rodata, relocation).map_err(failed)?;
+        // A relative relocation counts from its own place.
+        let addend = i64::try_from(n * 4).unwrap_or(0);
+        object.add_relocation(rodata, distance(start + n * 4, symbol, addend)).map_err(failed)?;
+    }
+    let at = object.append_section_data(rodata, &[0; 4], 4);
+    define(&mut object, DUMP_SYMBOL, rodata, at, 4);
+    if crash_dump {
+        let symbol = undefined(&mut object, DUMP_CODE);
+        object.add_relocation(rodata, distance(at, symbol, 0)).map_err(failed)?;
     }
     object.write().map_err(failed)
+}
+
+/// Makes the 32-bit word at `offset` say how far `symbol` is from it, plus `addend`.
+fn distance(offset: u64, symbol: SymbolId, addend: i64) -> Relocation {
+    let flags = RelocationFlags::Generic {
+        kind: RelocationKind::Relative,
+        encoding: RelocationEncoding::Generic,
+        size: 32,
+    };
+    Relocation { offset, symbol, addend, flags }
 }
 
 fn define(
@@ -194,7 +212,7 @@ mod tests {
     #[test]
     fn the_table_has_each_call_at_its_number() {
         for (arch, read, count) in [(Arch::X64, 0, 2), (Arch::Aarch64, 63, 65)] {
-            let bytes = syscall_object(arch, &BTreeSet::from(["read", "write"])).unwrap();
+            let bytes = syscall_object(arch, &BTreeSet::from(["read", "write"]), false).unwrap();
             // goblin: a reader that shares no code with the writer.
             let elf = Elf::parse(&bytes).unwrap();
             let symbol = |name: &str| {
@@ -241,9 +259,26 @@ mod tests {
     }
 
     #[test]
+    fn crash_records_are_asked_for() {
+        for (arch, dump) in [(Arch::X64, true), (Arch::Aarch64, true), (Arch::X64, false)] {
+            let bytes = syscall_object(arch, &BTreeSet::new(), dump).unwrap();
+            let elf = Elf::parse(&bytes).unwrap();
+            let named =
+                |name: &str| elf.syms.iter().find(|s| elf.strtab.get_at(s.st_name) == Some(name));
+            let word = named(DUMP_SYMBOL).unwrap();
+            let relocs: Vec<_> = elf.shdr_relocs.iter().flat_map(|(_, r)| r.iter()).collect();
+            assert_eq!(named(DUMP_CODE).is_some(), dump);
+            let at: Vec<_> = relocs.iter().map(|r| (r.r_offset, r.r_addend)).collect();
+            assert_eq!(at, if dump { vec![(word.st_value, Some(0))] } else { vec![] });
+        }
+    }
+
+    #[test]
     fn the_same_calls_give_the_same_bytes() {
         let calls = BTreeSet::from(["mmap", "exit_group"]);
-        assert_eq!(syscall_object(Arch::X64, &calls), syscall_object(Arch::X64, &calls));
+        let object = |dump| syscall_object(Arch::X64, &calls, dump).unwrap();
+        assert_eq!(object(false), object(false));
+        assert_eq!(object(true), object(true));
     }
 
     #[test]

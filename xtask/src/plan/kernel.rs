@@ -39,17 +39,16 @@ impl KernelSpec {
     }
 
     /// The key of this kernel linked with the system calls `calls` alone (all that it has when
-    /// `None`). They are no part of the static library: kernels that differ in them only share
-    /// its compilation.
+    /// `None`), and with crash records if `crash_dump`. These are no part of the static library:
+    /// kernels that differ in them only share its compilation.
     #[must_use]
-    pub fn linked_key(&self, calls: Option<&BTreeSet<&'static str>>) -> String {
-        match calls {
-            None => self.key(),
-            Some(calls) => {
-                let list = calls.iter().copied().collect::<Vec<_>>().join(" ");
-                format!("{}-calls-{}", self.key(), Digest::of(list.as_bytes()).short())
-            }
+    pub fn linked_key(&self, calls: Option<&BTreeSet<&'static str>>, crash_dump: bool) -> String {
+        let mut key = self.key();
+        if let Some(calls) = calls {
+            let list = calls.iter().copied().collect::<Vec<_>>().join(" ");
+            key = format!("{key}-calls-{}", Digest::of(list.as_bytes()).short());
         }
+        if crash_dump { key + "-dump" } else { key }
     }
 }
 
@@ -97,8 +96,10 @@ pub mod tests {
         c.settings.lto = "off".into();
         assert!(a.key() != b.key() && a.key() != c.key() && b.key() != c.key());
         let (few, fewer) = (["read", "write"].into(), ["write"].into());
-        let linked = [None, Some(&few), Some(&fewer)].map(|calls| a.linked_key(calls));
+        let linked = [None, Some(&few), Some(&fewer)].map(|calls| a.linked_key(calls, false));
         assert_eq!(linked[0], a.key());
         assert!(linked[0] != linked[1] && linked[0] != linked[2] && linked[1] != linked[2]);
+        assert!(!linked.contains(&a.linked_key(None, true)));
+        assert!(a.linked_key(None, true) != a.linked_key(Some(&few), true));
     }
 }

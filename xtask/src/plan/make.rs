@@ -168,7 +168,7 @@ impl Maker<'_> {
         let on = self.image(s)?.clone();
         let solved = solve(s)?;
         let spec = self.kernel_spec(s, &solved)?;
-        let linked_key = spec.linked_key(on.system_calls.as_ref());
+        let linked_key = spec.linked_key(on.system_calls.as_ref(), s.crash_dump);
         let linked = self.kernel(s, &spec, on.system_calls.as_ref())?;
         let relocated = self.relocate(s, &spec, &linked_key, &linked)?;
         let (root, apps) = self.root(s, &on)?;
@@ -251,13 +251,13 @@ impl Maker<'_> {
             origins: self.kernel_origins(s)?,
         });
         let archive = Input::Output { step: compile, path: archive };
-        let key = spec.linked_key(calls);
+        let key = spec.linked_key(calls, s.crash_dump);
         let folder = layout().kernel(&key);
         let table = self.step(
             format!("syscalls {key}"),
             vec![archive.clone()],
             folder.join("syscalls.o"),
-            Action::SyscallTable { arch, only: calls.cloned() },
+            Action::SyscallTable { arch, only: calls.cloned(), crash_dump: s.crash_dump },
         );
         let inputs = vec![archive, table, Input::File(script), Input::Tool(Tool::RustLld)];
         Ok(self.step(
@@ -367,11 +367,16 @@ impl Maker<'_> {
     ) -> (Utf8PathBuf, StepId) {
         let profile = s.profile.value.to_string();
         let mut folder = layout().image(spec.arch, spec.mode, &profile, &s.image.value);
-        // Beside the image at the usual base, not in its place.
+        // Beside the image at the usual base and without crash records, not in its place.
+        let mut name = s.image.value.to_string();
         let usual = self.workspace.arches.get(&spec.arch).map(|a| a.kernel_base.value);
         if usual != Some(s.kernel_base.value) {
-            folder = folder.with_file_name(format!("{}@{:#x}", s.image.value, s.kernel_base.value));
+            name = format!("{name}@{:#x}", s.kernel_base.value);
         }
+        if s.crash_dump {
+            name.push_str("+dump");
+        }
+        folder.set_file_name(name);
         let place = |name: &str| folder.join(name);
         let cmdline = self.step(
             format!("cmdline {folder}"),
@@ -406,7 +411,7 @@ impl Maker<'_> {
             mode: spec.mode,
             profile,
             image: s.image.value.clone(),
-            kernel: spec.linked_key(on.system_calls.as_ref()),
+            kernel: spec.linked_key(on.system_calls.as_ref(), s.crash_dump),
             kernel_base: s.kernel_base.value,
             drivers: solved.keys().cloned().collect(),
             plan: over(&digests),

@@ -22,6 +22,8 @@ pub struct Selection {
     pub profile: Sourced<ProfileSelector>,
     pub image: Sourced<Name>,
     pub kernel_base: Sourced<u64>,
+    /// The kernel leaves crash records.
+    pub crash_dump: bool,
 }
 
 /// Every combination of what was selected, in the order in which it was typed.
@@ -74,6 +76,7 @@ pub fn selections(
                         profile: profile.clone(),
                         image,
                         kernel_base,
+                        crash_dump: typed.crash_dump,
                     });
                 }
             }

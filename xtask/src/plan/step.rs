@@ -139,6 +139,9 @@ pub enum Action {
         arch: Arch,
         #[serde(skip_serializing_if = "Option::is_none")]
         only: Option<BTreeSet<&'static str>>,
+        /// The kernel leaves crash records.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        crash_dump: bool,
     },
     /// rust-lld links a PIE. With `lto` the static library holds LLVM bitcode, which the
     /// linker optimises (at that level: `0` … `3`, `s` or `z`) and compiles.

@@ -59,6 +59,8 @@ pub struct VmSpec<'a> {
     /// The CPU model.
     pub cpu: &'a str,
     pub memory: MemorySize,
+    /// A file that the RAM lies in, and stays in when the machine is gone.
+    pub ram_file: Option<&'a Utf8Path>,
     pub cpus: u32,
     /// Abstract devices, `kind:model`. What disks and the network sit on is there only
     /// with them.
@@ -106,7 +108,18 @@ pub fn arguments(spec: &VmSpec) -> Result<Vec<String>, Refusal> {
     if !spec.reboots {
         args.flag("-no-reboot");
     }
-    args.opt("-machine", spec.machine_type).opt("-cpu", spec.cpu);
+    match spec.ram_file {
+        None => args.opt("-machine", spec.machine_type),
+        Some(file) => {
+            let (MemorySize(size), file) = (spec.memory, escaped(file.as_str()));
+            args.opt(
+                "-object",
+                format!("memory-backend-file,id=ram,size={size},mem-path={file},share=on"),
+            );
+            args.opt("-machine", format!("{},memory-backend=ram", spec.machine_type))
+        }
+    };
+    args.opt("-cpu", spec.cpu);
     args.opt("-accel", spec.accel.name());
     args.opt("-m", memory(spec.memory)).opt("-smp", spec.cpus.to_string());
     // `signal=off`: Ctrl-C is xtask's, never QEMU's.
@@ -263,6 +276,7 @@ mod tests {
             machine_type,
             cpu: "max",
             memory: MemorySize(128 << 20),
+            ram_file: None,
             cpus: 1,
             devices: &[],
             disks: &[],
@@ -304,6 +318,7 @@ mod tests {
         let net = Net::User { forward: vec![(8080, 80)] };
         let line = line(&VmSpec {
             memory: MemorySize((6 << 20) + 512),
+            ram_file: Some(Utf8Path::new("/r/a,b/ram")),
             cpus: 3,
             accel: Accel::Kvm,
             devices: &["rng:virtio-rng".to_owned()],
@@ -318,6 +333,8 @@ mod tests {
             "-accel kvm",
             "-m 6144k",
             "-smp 3",
+            "-object memory-backend-file,id=ram,size=6291968,mem-path=/r/a,,b/ram,share=on \
+             -machine q35,memory-backend=ram ",
             "-netdev user,id=net0,hostfwd=tcp:127.0.0.1:8080-:80 -device virtio-rng-pci \
              -device virtio-net-pci,netdev=net0",
             "-gdb tcp:127.0.0.1:1234 -S",

@@ -42,7 +42,7 @@ pub enum Need {
     Clippy,
     /// The language server, for editors.
     RustAnalyzer,
-    /// A debugger that knows the arch, for `--gdb`.
+    /// A debugger that knows both archs, for `--gdb` and `--dump`.
     Gdb,
 }
 
@@ -171,7 +171,7 @@ impl Need {
             Need::Qemu(_) => "run-qemu, test",
             Need::Rustfmt | Need::Clippy => "check",
             Need::RustAnalyzer => "editors (optional)",
-            Need::Gdb => "run-qemu --gdb (optional)",
+            Need::Gdb => "run-qemu --gdb and --dump, and their tests (optional)",
         }
     }
 
@@ -239,10 +239,12 @@ impl Need {
                 }),
                 component(toolchain, "component", "rust-analyzer"),
             ),
-            Need::Gdb => (
-                program(host, "gdb-multiarch").or_else(|| program(host, "gdb")),
-                Mend::Package(&GDB),
-            ),
+            Need::Gdb => {
+                // Where packages are split by arch, plain `gdb` knows the host's alone.
+                let split = ["apt-get", "apk"].iter().any(|m| program(host, m).is_some());
+                let plain = || program(host, "gdb").filter(|_| !split);
+                (program(host, "gdb-multiarch").or_else(plain), Mend::Package(&GDB))
+            }
         };
         let mend = found.is_none().then_some(mend);
         Finding { need: self, found, mend }
@@ -383,6 +385,20 @@ mod tests {
         let none = Need::Rust.look(&host, None);
         assert!(matches!(&none.mend, Some(Mend::Advice(a)) if a.contains("rustup.rs")), "{none:?}");
         assert_eq!(install_command(&host, &[&GDB]), None);
+    }
+
+    #[test]
+    fn a_debugger_for_one_arch_is_not_enough() {
+        let env = env("/usr/bin");
+        for (there, found) in [
+            (&["gdb"][..], Some("/usr/bin/gdb")),
+            (&["gdb", "apt-get"], None),
+            (&["gdb", "gdb-multiarch", "apt-get"], Some("/usr/bin/gdb-multiarch")),
+        ] {
+            let exists = |p: &Utf8Path| p.file_name().is_some_and(|n| there.contains(&n));
+            let host = Host { env: &env, exists: &exists };
+            assert_eq!(Need::Gdb.look(&host, None).found.as_deref(), found, "{there:?}");
+        }
     }
 
     #[test]

@@ -43,6 +43,8 @@ pub mod power;
 #[cfg(target_os = "none")]
 pub mod random;
 #[cfg(target_os = "none")]
+pub mod registers;
+#[cfg(target_os = "none")]
 pub mod smp;
 #[cfg(target_os = "none")]
 pub mod trap;

@@ -23,6 +23,7 @@ impl TrapFrame {
 pub fn resume_user(frame: &TrapFrame) -> ! {
     let mut user = *frame;
     user.make_user();
+    crate::trap::return_to_user(&mut user);
     mask();
     // SAFETY: user mode's registers; interrupts are masked, so this thread stays on this CPU,
     // whose block says where its kernel stack ends.

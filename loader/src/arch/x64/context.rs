@@ -157,6 +157,12 @@ pub(super) fn init_fpu(xsave: bool) {
     STATES.store(enabled, Ordering::Relaxed);
 }
 
+/// XCR0, which says what XSAVE writes; 0 where it is FXSAVE that writes.
+#[must_use]
+pub fn states() -> u64 {
+    STATES.load(Ordering::Relaxed)
+}
+
 /// A thread's x87, SSE and AVX registers and its GS base, while it does not run.
 pub struct FpuState {
     area: NonNull<u8>,

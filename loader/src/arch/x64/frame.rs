@@ -179,6 +179,37 @@ impl TrapFrame {
         ]
     }
 
+    /// The first 21 registers in the order of Linux's `struct user_regs_struct`: r15, r14, r13,
+    /// r12, rbp, rbx, r11 … r8, rax, rcx, rdx, rsi, rdi, orig_rax, rip, cs, eflags, rsp, ss.
+    #[must_use]
+    pub fn to_elf(&self) -> [usize; 21] {
+        // The number of the system call, for those that were in one.
+        let original = if self.is_syscall() { self.code } else { usize::MAX };
+        [
+            self.r15,
+            self.r14,
+            self.r13,
+            self.r12,
+            self.rbp,
+            self.rbx,
+            self.r11,
+            self.r10,
+            self.r9,
+            self.r8,
+            self.rax,
+            self.rcx,
+            self.rdx,
+            self.rsi,
+            self.rdi,
+            original,
+            self.rip,
+            self.cs,
+            self.rflags,
+            self.rsp,
+            self.ss,
+        ]
+    }
+
     /// Takes the registers from a `sigcontext`, which the app may have changed: segments
     /// stay, and of the flags only those that the app could set itself are taken.
     pub fn set_from_sigcontext(&mut self, r: &[usize; 18]) {
