@@ -13,8 +13,10 @@
 use crate::block::BlockDevice;
 use crate::vfs::Inode;
 use crate::{Error, Result};
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::any::Any;
+use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
 /// Bytes in a page of the cache.
 pub const PAGE_SIZE: usize = 4096;
@@ -29,27 +31,72 @@ pub const RECORD_SIZES: core::ops::RangeInclusive<usize> = 512..=1 << 20;
 /// system that gives out inodes with contents holds one in each, empty, and gives out the
 /// same inode for a file as long as anybody has it.
 #[derive(Default)]
-pub struct CacheSlot(spin::Once<Arc<dyn Any + Send + Sync>>);
+pub struct CacheSlot {
+    /// Null until it is made; a box then.
+    kept: AtomicPtr<Kept>,
+    pages: AtomicU64,
+}
+
+/// What is in a slot.
+type Kept = Arc<dyn Any + Send + Sync>;
 
 impl CacheSlot {
     /// An empty one.
     #[must_use]
     pub const fn new() -> Self {
-        Self(spin::Once::new())
+        Self { kept: AtomicPtr::new(core::ptr::null_mut()), pages: AtomicU64::new(0) }
+    }
+
+    /// How many pages of the file the cache has: what a file that is in memory only takes.
+    #[must_use]
+    pub fn pages(&self) -> u64 {
+        self.pages.load(Ordering::Relaxed)
+    }
+
+    /// Notes how many pages there are. The cache's.
+    pub fn set_pages(&self, pages: u64) {
+        self.pages.store(pages, Ordering::Relaxed);
     }
 
     /// What is in it, if anything is.
     #[must_use]
     pub fn get(&self) -> Option<&Arc<dyn Any + Send + Sync>> {
-        self.0.get()
+        // SAFETY: null or a box that is there until the slot is dropped.
+        unsafe { self.kept.load(Ordering::Acquire).as_ref() }
     }
 
-    /// What is in it, made by `make` if it is empty.
+    /// What is in it, made by `make` if it is empty. Of several that are made at once one
+    /// is kept.
     pub fn get_or_make(
         &self,
         make: impl FnOnce() -> Arc<dyn Any + Send + Sync>,
     ) -> &Arc<dyn Any + Send + Sync> {
-        self.0.call_once(make)
+        if let Some(kept) = self.get() {
+            return kept;
+        }
+        let made = Box::into_raw(Box::new(make()));
+        let null = core::ptr::null_mut();
+        let kept = match self.kept.compare_exchange(null, made, Ordering::AcqRel, Ordering::Acquire)
+        {
+            Ok(_) => made,
+            Err(first) => {
+                // SAFETY: made above, and nobody has seen it.
+                drop(unsafe { Box::from_raw(made) });
+                first
+            }
+        };
+        // SAFETY: not null, and there until the slot is dropped.
+        unsafe { &*kept }
+    }
+}
+
+impl Drop for CacheSlot {
+    fn drop(&mut self) {
+        let kept = *self.kept.get_mut();
+        if !kept.is_null() {
+            // SAFETY: a box that nobody else refers to any more.
+            drop(unsafe { Box::from_raw(kept) });
+        }
     }
 }
 
@@ -66,7 +113,8 @@ pub trait Paged: Send + Sync {
     }
 
     /// Whether the cache is all there is: nothing is ever written out or dropped, and a page
-    /// that is not there is zeroes. [`Self::fill`] and [`Self::write`] are not called.
+    /// that is not there reads as [`Inode::read_at`] says (and as [`Inode::resident`] shows it).
+    /// Of this trait's methods only [`Self::cache`] and [`Self::extend`] are called then.
     fn memory_only(&self) -> bool {
         false
     }

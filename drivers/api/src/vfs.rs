@@ -239,14 +239,16 @@ pub trait Inode: Send + Sync + Any {
     }
 
     /// The contents as pages, for a regular file whose reads, writes and mappings go through
-    /// the kernel's page cache. `read_at` and `write_at` are not called then.
+    /// the kernel's page cache. `write_at` is not called then, and `read_at` only for files
+    /// that are in memory only.
     fn paged(&self) -> Option<&dyn Paged> {
         None
     }
 
-    /// The whole contents, when they lie in memory for ever, page-aligned, and do not change
-    /// while any clone of the inode lives: such files are mapped without a copy. The bytes
-    /// up to the end of the last page are readable and zero.
+    /// The first pages of the contents, when they lie in memory for ever, page-aligned: they are
+    /// mapped without a copy. They do not change; a page that is changed is in the page
+    /// cache instead, where it is looked for first. Behind the last byte the rest of its page is
+    /// readable and zero. What the file has beyond is not here.
     fn resident(&self) -> Option<&'static [u8]> {
         None
     }

@@ -1,5 +1,6 @@
 //! Open files: what a descriptor stands for.
 
+use super::cache;
 use super::dentry::Path;
 use super::poll::Events;
 use crate::sync::Mutex;
@@ -176,7 +177,7 @@ impl OpenFile {
             return stream.read(buf, self.nonblock());
         }
         let mut offset = self.offset.lock();
-        let n = self.inode_path()?.inode().read_at(*offset, buf)?;
+        let n = cache::read(self.inode_path()?, *offset, buf)?;
         *offset += n as u64;
         Ok(n)
     }
@@ -192,13 +193,11 @@ impl OpenFile {
         if let Some(stream) = &self.stream {
             return stream.write(buf, self.nonblock());
         }
-        let inode = self.inode_path()?.inode();
+        let path = self.inode_path()?;
         let mut offset = self.offset.lock();
-        if self.flags() & flags::APPEND != 0 {
-            *offset = inode.metadata().size;
-        }
-        let n = inode.write_at(*offset, buf)?;
-        *offset += n as u64;
+        let at = (self.flags() & flags::APPEND == 0).then_some(*offset);
+        let (end, n) = cache::write(path, at, buf)?;
+        *offset = end;
         Ok(n)
     }
 
@@ -213,7 +212,7 @@ impl OpenFile {
         if !self.seekable() {
             return Err(Error::NotSeekable);
         }
-        self.inode_path()?.inode().read_at(offset, buf)
+        cache::read(self.inode_path()?, offset, buf)
     }
 
     /// Writes at `offset` and leaves the position alone. (With `O_APPEND` too, as POSIX has
@@ -228,7 +227,7 @@ impl OpenFile {
         if !self.seekable() {
             return Err(Error::NotSeekable);
         }
-        self.inode_path()?.inode().write_at(offset, buf)
+        Ok(cache::write(self.inode_path()?, Some(offset), buf)?.1)
     }
 
     /// Calls `with` with the position, which it may change (`lseek`, `getdents64`).
@@ -289,10 +288,10 @@ mod tests {
             target: b"",
             now,
         };
-        let f = fs.root().create(b"f", &new).unwrap();
-        f.write_at(0, b"hello").unwrap();
+        fs.root().create(b"f", &new).unwrap();
         let (_, root) = MountTable::new(fs.root(), "ramfs");
         let path = root.with(root.dentry.child(b"f").unwrap());
+        cache::write(&path, None, b"hello").unwrap();
         OpenFile::new(Some(Arc::new(path)), None, how)
     }
 

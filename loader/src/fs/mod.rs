@@ -10,7 +10,6 @@
 
 pub mod access;
 pub mod cache;
-mod content;
 pub mod dentry;
 pub mod devfs;
 pub mod epoll;

@@ -1,9 +1,8 @@
 //! A file system in RAM: the root, filled from a bootfs and writable from then on.
 //!
-//! Files of the bootfs keep lying in the image (`Content::Resident`) and are mapped from
-//! there; the first write moves one to pages of its own.
+//! Contents are in the page cache. What a bootfs holds keeps lying in the image and is mapped
+//! from there; pages that are written to move to the cache.
 
-use super::content::Content;
 use crate::mm::PAGE_SIZE;
 use crate::mm::room::{reserve_one, room};
 use crate::sync::Mutex;
@@ -12,6 +11,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::any::Any;
 use core::sync::atomic::{AtomicU64, Ordering};
+use driver_api::paged::{CacheSlot, Page, Paged};
 use driver_api::vfs::{
     DeviceNumber, DirEntry, FileType, FsStat, Inode, Metadata, NewInode, RenameMode, SetMetadata,
     Timestamp,
@@ -37,6 +37,7 @@ pub struct Node {
     device: DeviceNumber,
     shared: Arc<Shared>,
     state: Mutex<State>,
+    cache: CacheSlot,
 }
 
 struct State {
@@ -52,7 +53,13 @@ struct State {
 
 enum Body {
     Directory(Directory),
-    File(Content),
+    File {
+        /// What pages that are not in the cache hold; whole pages, but for the last one of a
+        /// file that was never cut. Behind it are zeroes.
+        image: &'static [u8],
+        /// Length in bytes.
+        size: u64,
+    },
     Symlink(Box<[u8]>),
     /// Devices, pipes, sockets: what they are is not here.
     Special,
@@ -156,7 +163,7 @@ impl Node {
     fn new(shared: &Arc<Shared>, new: &NewInode<'_>) -> Arc<Self> {
         let body = match new.kind {
             FileType::Directory => Body::Directory(Directory::default()),
-            FileType::Regular => Body::File(Content::Resident(&[])),
+            FileType::Regular => Body::File { image: &[], size: 0 },
             FileType::Symlink => Body::Symlink(new.target.into()),
             _ => Body::Special,
         };
@@ -175,6 +182,7 @@ impl Node {
                 ctime: new.now,
                 body,
             }),
+            cache: CacheSlot::new(),
         })
     }
 
@@ -205,11 +213,9 @@ impl Node {
 
     /// Makes `bytes` the contents of a file, without a copy: memory that is there for ever
     /// and does not change. If it begins on a page and has that much, its last page must be
-    /// zero behind it: then it is mapped in place.
+    /// zero behind it: then it is mapped in place. Only before the file is used.
     pub fn set_resident(&self, bytes: &'static [u8]) {
-        if let Body::File(content) = &mut self.state.lock().body {
-            *content = Content::Resident(bytes);
-        }
+        self.state.lock().body = Body::File { image: bytes, size: bytes.len() as u64 };
     }
 
     /// The node called `name` in this directory.
@@ -220,6 +226,15 @@ impl Node {
         match &self.state.lock().body {
             Body::Directory(dir) => dir.get(name).cloned().ok_or(Error::NotFound),
             _ => Err(Error::NotDirectory),
+        }
+    }
+
+    /// What of the contents is in the image, and how long the file is.
+    fn file(&self) -> Result<(&'static [u8], u64)> {
+        match &self.state.lock().body {
+            Body::File { image, size } => Ok((image, *size)),
+            Body::Directory(_) => Err(Error::IsDirectory),
+            _ => Err(Error::Invalid),
         }
     }
 
@@ -261,18 +276,48 @@ fn count_dir(delta_from: &mut u32, is_dir: bool, up: bool) {
     }
 }
 
+impl Paged for Node {
+    fn cache(&self) -> &CacheSlot {
+        &self.cache
+    }
+
+    fn memory_only(&self) -> bool {
+        true
+    }
+
+    fn fill(&self, _: u64, _: &mut [&mut Page]) -> Result<()> {
+        Err(Error::Unsupported)
+    }
+
+    fn reserve(&self, _: u64, _: usize) -> Result<()> {
+        Ok(())
+    }
+
+    fn release(&self, _: u64, _: usize) {}
+
+    fn write(&self, _: u64, _: &[&Page]) -> Result<()> {
+        Err(Error::Unsupported)
+    }
+
+    fn extend(&self, new: u64) -> Result<()> {
+        self.truncate(new)
+    }
+}
+
 impl Inode for Node {
     fn metadata(&self) -> Metadata {
         let state = self.state.lock();
         let size = match &state.body {
-            Body::File(content) => content.size(),
+            Body::File { size, .. } => *size,
             Body::Symlink(target) => target.len() as u64,
             Body::Directory(dir) => dir.entries.len() as u64,
             Body::Special => 0,
         };
         let blocks = match &state.body {
-            Body::File(Content::Pages { pages, .. }) => (pages.0.len() * PAGE_SIZE / 512) as u64,
-            Body::File(Content::Resident(bytes)) => bytes.len().div_ceil(512) as u64,
+            Body::File { image, .. } => {
+                let pages = self.cache.pages() * (PAGE_SIZE / 512) as u64;
+                pages.max(image.len().div_ceil(512) as u64)
+            }
             _ => 0,
         };
         Metadata {
@@ -303,40 +348,42 @@ impl Inode for Node {
         Ok(())
     }
 
+    /// The contents without what is in the cache.
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<usize> {
-        match &self.state.lock().body {
-            Body::File(content) => Ok(content.read(offset, buf)),
-            Body::Directory(_) => Err(Error::IsDirectory),
-            _ => Err(Error::Invalid),
+        let (image, size) = self.file()?;
+        let left = size.saturating_sub(offset);
+        let n = usize::try_from(left).unwrap_or(usize::MAX).min(buf.len());
+        let from = usize::try_from(offset).ok().and_then(|at| image.get(at..)).unwrap_or(&[]);
+        let held = from.len().min(n);
+        if let (Some(to), Some(from)) = (buf.get_mut(..held), from.get(..held)) {
+            to.copy_from_slice(from);
         }
+        buf.get_mut(held..n).unwrap_or_default().fill(0);
+        Ok(n)
     }
 
-    fn write_at(&self, offset: u64, buf: &[u8]) -> Result<usize> {
-        match &mut self.state.lock().body {
-            Body::File(content) => content.write(offset, buf),
-            Body::Directory(_) => Err(Error::IsDirectory),
-            _ => Err(Error::Invalid),
+    fn truncate(&self, new: u64) -> Result<()> {
+        let (held, _) = self.file()?;
+        if let Body::File { image, size } = &mut self.state.lock().body {
+            *size = new;
+            if new < held.len() as u64 {
+                // The page that is cut in the middle is in the cache.
+                let pages = new as usize / PAGE_SIZE * PAGE_SIZE;
+                *image = held.get(..pages).unwrap_or(&[]);
+            }
         }
+        Ok(())
     }
 
-    fn truncate(&self, size: u64) -> Result<()> {
-        match &mut self.state.lock().body {
-            Body::File(content) => content.truncate(size),
-            Body::Directory(_) => Err(Error::IsDirectory),
-            _ => Err(Error::Invalid),
-        }
+    fn paged(&self) -> Option<&dyn Paged> {
+        (self.kind == FileType::Regular).then_some(self)
     }
 
     fn resident(&self) -> Option<&'static [u8]> {
-        match &self.state.lock().body {
-            // Small files of a bootfs share pages.
-            Body::File(Content::Resident(bytes))
-                if bytes.len() >= PAGE_SIZE && bytes.as_ptr().addr().is_multiple_of(PAGE_SIZE) =>
-            {
-                Some(bytes)
-            }
-            _ => None,
-        }
+        // Small files of a bootfs share pages.
+        let (image, _) = self.file().ok()?;
+        (image.len() >= PAGE_SIZE && image.as_ptr().addr().is_multiple_of(PAGE_SIZE))
+            .then_some(image)
     }
 
     fn lookup(&self, name: &[u8]) -> Result<Arc<dyn Inode>> {

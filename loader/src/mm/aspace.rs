@@ -1,15 +1,21 @@
 //! The app's address space: areas, and the page tables that follow them.
 //!
-//! Pages come when they are first touched ([`AddressSpace::fault`]). A page of a file that
-//! lies in memory for ever ([`driver_api::vfs::Inode::resident`]) is mapped as it is, read
-//! only; writing to a private one copies it first. Frames that belong to the address space
+//! Pages come when they are first touched ([`AddressSpace::fault`]). Those of files are the page
+//! cache's ([`crate::fs::cache`]) or, where nothing was written, lie in memory for ever
+//! ([`driver_api::vfs::Inode::resident`]); they are mapped as they are, read only. A store to a
+//! private one copies it first, a store to a shared one makes it dirty first. Frames that belong to the address space
 //! carry [`Flags::OWNED`] in their entry, so that unmapping knows what to free.
 
 pub use super::mmu::Mmu;
 use super::table::Flags;
 use super::vma::{Backing, Prot, Role, Vma, VmaTree};
 use super::{PAGE_SIZE, PhysAddr};
+use crate::fs::Path;
+use crate::fs::cache::{self, Found, Mappings};
 use crate::sync::Mutex;
+use alloc::sync::Arc;
+use core::ops::Range;
+use driver_api::paged::CacheSlot;
 use driver_api::{Error, Result};
 
 /// How many pages are mapped at once around a fault in a resident file: 64 KiB, as Linux's
@@ -381,8 +387,11 @@ impl<M: Mmu> AddressSpace<M> {
     /// # Errors
     /// See [`FaultError`].
     pub fn fault(&self, addr: usize, access: Access) -> core::result::Result<(), FaultError> {
-        let mut inner = self.inner.lock();
-        inner.fault(addr, access)
+        loop {
+            let Some(missing) = self.inner.lock().fault(addr, access)? else { return Ok(()) };
+            // Without the lock, for it may take long.
+            cache::prepare(&missing.path, missing.page, missing.store).map_err(bus)?;
+        }
     }
 
     /// What is mapped, in few numbers.
@@ -407,6 +416,36 @@ impl<M: Mmu> AddressSpace<M> {
         let end = inner.bounds.user_end;
         inner.unmap(0, end);
     }
+}
+
+impl<M: Mmu> Mappings for AddressSpace<M> {
+    fn unmap(&self, file: &CacheSlot, pages: Range<u64>, copies: bool) {
+        let mut inner = self.inner.lock();
+        let Inner { areas, mmu, owned, .. } = &mut *inner;
+        for vma in areas.iter() {
+            let Some((at, len)) = vma.place_of(file, &pages) else { continue };
+            if copies {
+                *owned -= mmu.unmap(at, len).min(*owned);
+                continue;
+            }
+            for page in (at..at + len).step_by(PAGE_SIZE) {
+                if mmu.query(page).is_some_and(|(_, flags)| !flags.has(Flags::OWNED)) {
+                    let _ = mmu.take(page);
+                }
+            }
+        }
+    }
+}
+
+/// A page of a file that is to be brought in, without the address space's lock.
+struct Missing {
+    path: Arc<Path>,
+    page: u64,
+    store: bool,
+}
+
+fn bus(e: Error) -> FaultError {
+    if e == Error::NoMemory { FaultError::NoMemory } else { FaultError::Bus }
 }
 
 impl<M: Mmu> Inner<M> {
@@ -444,7 +483,11 @@ impl<M: Mmu> Inner<M> {
         }
     }
 
-    fn fault(&mut self, addr: usize, access: Access) -> core::result::Result<(), FaultError> {
+    fn fault(
+        &mut self,
+        addr: usize,
+        access: Access,
+    ) -> core::result::Result<Option<Missing>, FaultError> {
         let vma = self.areas.find(addr).ok_or(FaultError::Unmapped)?;
         let allowed = if access.write {
             vma.prot.has(Prot::WRITE)
@@ -458,48 +501,57 @@ impl<M: Mmu> Inner<M> {
             return Err(FaultError::Denied);
         }
         let page = addr & !(PAGE_SIZE - 1);
+        let store = access.write && vma.shared && matches!(vma.backing, Backing::File { .. });
         if let Some((frame, flags)) = self.mmu.query(page) {
-            if access.write && !flags.has(Flags::WRITE) {
-                return self.copy_on_write(page, frame, flags);
+            if !access.write || flags.has(Flags::WRITE) {
+                // Another thread was quicker, or a stale translation: nothing to do.
+                return Ok(None);
             }
-            // Another thread was quicker, or a stale translation: nothing to do.
-            return Ok(());
+            if !store {
+                return self.copy_on_write(page, frame, flags).map(|()| None);
+            }
         }
         let (prot, backing) = (vma.prot, vma.backing_at(page));
-        let (start, end) = (vma.start, vma.end);
         let frame = match backing {
             Backing::Device { .. } => return Err(FaultError::Bus),
             Backing::Anonymous => self.mmu.frame(&mut |_| Ok(())),
             Backing::File { path, offset } => {
-                let inode = path.inode();
-                let page_len = PAGE_SIZE as u64;
-                let size = inode.metadata().size;
-                if offset >= size.next_multiple_of(page_len) {
-                    return Err(FaultError::Bus);
-                }
-                if let Some(bytes) = inode.resident() {
-                    if !access.write {
-                        return self.map_resident(page, (start, end), prot, offset, bytes);
+                let number = offset / cache::PAGE;
+                let frame = match cache::find(&path, number, store).map_err(bus)? {
+                    Found::Page(frame) => frame,
+                    Found::Image(bytes, true) if !access.write => {
+                        let area = (vma.start, vma.end);
+                        return self.map_resident(page, area, prot, offset, bytes).map(|()| None);
                     }
-                    self.mmu.frame(&mut |to| {
-                        let from = bytes.get(offset as usize..).unwrap_or(&[]);
-                        let n = from.len().min(to.len());
-                        if let (Some(to), Some(from)) = (to.get_mut(..n), from.get(..n)) {
-                            to.copy_from_slice(from);
-                        }
-                        Ok(())
-                    })
-                } else {
-                    let inode = inode.clone();
-                    self.mmu.frame(&mut |to| inode.read_at(offset, to).map(|_| ()))
+                    Found::Image(bytes, _) => PhysAddr(self.mmu.resident(bytes).0 + offset),
+                    Found::Nothing => return Ok(Some(Missing { path, page: number, store })),
+                };
+                if !access.write || store {
+                    return self.map_cached(page, frame, prot, store).map(|()| None);
                 }
+                self.mmu.copy(frame)
             }
         };
-        let frame = frame.map_err(|e| match e {
-            Error::NoMemory => FaultError::NoMemory,
-            _ => FaultError::Bus,
-        })?;
-        self.map_owned(page, frame, leaf_flags(prot, true))
+        self.map_owned(page, frame.map_err(bus)?, leaf_flags(prot, true)).map(|()| None)
+    }
+
+    /// Maps a page of the cache, for stores or not.
+    fn map_cached(
+        &mut self,
+        page: usize,
+        frame: PhysAddr,
+        prot: Prot,
+        store: bool,
+    ) -> core::result::Result<(), FaultError> {
+        if prot.has(Prot::EXECUTE) {
+            self.mmu.executable(frame);
+        }
+        // A store to what was mapped for reading.
+        if self.mmu.query(page).is_some() {
+            let _ = self.mmu.take(page);
+        }
+        let flags = leaf_flags(prot, false).with(if store { Flags::WRITE } else { Flags::NONE });
+        self.mmu.map(page, frame, PAGE_SIZE, flags).map_err(|_| FaultError::NoMemory)
     }
 
     fn map_owned(

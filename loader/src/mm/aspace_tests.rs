@@ -1,4 +1,5 @@
 use super::*;
+use crate::fs::cache;
 use crate::fs::ramfs::RamFs;
 use crate::fs::{MountTable, Path};
 use alloc::collections::BTreeMap;
@@ -45,16 +46,17 @@ impl Mmu for Fake {
     fn copy(&mut self, from: PhysAddr) -> Result<PhysAddr> {
         let bytes = match self.frames.get(&from.0) {
             Some(bytes) => bytes.clone(),
-            None => FILE[(from.0 - RESIDENT) as usize..][..P].to_vec(),
+            None => bytes_at(from.0).to_vec(),
         };
         self.new_frame(bytes)
     }
     fn free(&mut self, frame: PhysAddr) {
         assert!(self.frames.remove(&frame.0).is_some(), "double free");
     }
-    fn resident(&self, _: &'static [u8]) -> PhysAddr {
-        PhysAddr(RESIDENT)
+    fn resident(&self, bytes: &'static [u8]) -> PhysAddr {
+        PhysAddr(bytes.as_ptr().expose_provenance() as u64)
     }
+    fn executable(&mut self, _: PhysAddr) {}
     fn map(&mut self, at: usize, to: PhysAddr, len: usize, flags: Flags) -> Result<()> {
         for i in (0..len).step_by(P) {
             let old = self.table.insert(at + i, (PhysAddr(to.0 + i as u64), flags));
@@ -91,8 +93,12 @@ impl Mmu for Fake {
     }
 }
 
-/// Where the fake says that the resident file lies.
-const RESIDENT: u64 = 1 << 40;
+/// What lies in a frame that is not the address space's: the resident file's, or the cache's.
+fn bytes_at(frame: u64) -> &'static [u8; P] {
+    // SAFETY: what is mapped lives, and the host's frames are where their addresses say.
+    unsafe { &*core::ptr::with_exposed_provenance(frame as usize) }
+}
+
 #[repr(align(4096))]
 struct Aligned([u8; 3 * P]);
 static ALIGNED: Aligned = {
@@ -126,13 +132,14 @@ fn file(resident: bool, len: usize) -> Arc<Path> {
         now,
     };
     let node = fs.root_node().add(b"f", &new).unwrap();
+    let (_, root) = MountTable::new(fs.root(), "ramfs");
+    let path = root.with(root.dentry.child(b"f").unwrap());
     if resident {
         node.set_resident(&FILE[..len]);
     } else {
-        driver_api::vfs::Inode::write_at(&*node, 0, &FILE[..len]).unwrap();
+        cache::write(&path, None, &FILE[..len]).unwrap();
     }
-    let (_, root) = MountTable::new(fs.root(), "ramfs");
-    Arc::new(root.with(root.dentry.child(b"f").unwrap()))
+    Arc::new(path)
 }
 
 /// The byte at `addr` as the app reads it.
@@ -144,7 +151,7 @@ fn read(space: &AddressSpace<Fake>, addr: usize) -> core::result::Result<u8, Fau
     let within = addr & (P - 1);
     Ok(match inner.mmu.frames.get(&frame.0) {
         Some(bytes) => bytes[within],
-        None => FILE[(frame.0 - RESIDENT) as usize + within],
+        None => bytes_at(frame.0)[within],
     })
 }
 

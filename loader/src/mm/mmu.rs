@@ -20,6 +20,8 @@ pub trait Mmu: Send {
     fn free(&mut self, frame: PhysAddr);
     /// Where resident bytes lie.
     fn resident(&self, bytes: &'static [u8]) -> PhysAddr;
+    /// Instructions will be fetched from a frame that the kernel has written to.
+    fn executable(&mut self, frame: PhysAddr);
     /// Maps `len` bytes, nothing being mapped there.
     ///
     /// # Errors

@@ -5,6 +5,7 @@ pub mod aspace;
 pub mod buddy;
 pub mod layout;
 pub mod mmu;
+pub mod page;
 pub mod regions;
 pub mod room;
 pub mod slab;

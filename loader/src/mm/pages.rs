@@ -86,6 +86,10 @@ impl Mmu for UserPages {
         ptr_to_phys(bytes.as_ptr())
     }
 
+    fn executable(&mut self, frame: PhysAddr) {
+        paging::sync_instructions(bytes(frame));
+    }
+
     fn map(&mut self, at: usize, to: PhysAddr, len: usize, flags: Flags) -> Result<()> {
         self.table.map(VirtAddr(at), to, len, flags).map_err(error)?;
         paging::publish();

@@ -43,6 +43,12 @@ impl Flags {
         Self(self.0 | other.0)
     }
 
+    /// The rest.
+    #[must_use]
+    pub const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
     /// Whether all of `other` is in it.
     #[must_use]
     pub const fn has(self, other: Self) -> bool {

@@ -3,10 +3,12 @@
 //! [`VmaTree`] keeps them by start address, none overlapping; neighbours that continue each
 //! other are one area. It decides only: `mm::aspace` changes page tables accordingly.
 
-use crate::fs::Path;
+use crate::fs::{Path, cache};
 use crate::mm::PhysAddr;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::ops::Range;
+use driver_api::paged::CacheSlot;
 
 use super::PAGE_SIZE;
 use tree::Tree;
@@ -172,6 +174,20 @@ impl Vma {
     #[must_use]
     pub fn backing_at(&self, addr: usize) -> Backing {
         self.backing.advanced(addr.saturating_sub(self.start))
+    }
+
+    /// Where `pages` of the file with the slot `file` are in it, and how many bytes.
+    #[must_use]
+    pub fn place_of(&self, file: &CacheSlot, pages: &Range<u64>) -> Option<(usize, usize)> {
+        let Backing::File { path, offset } = &self.backing else { return None };
+        let start = offset / cache::PAGE;
+        let first = pages.start.max(start);
+        let end = pages.end.min(start.saturating_add((self.len() / PAGE_SIZE) as u64));
+        if first >= end || !cache::belongs(path, file) {
+            return None;
+        }
+        let at = self.start + (first - start) as usize * PAGE_SIZE;
+        Some((at, (end - first) as usize * PAGE_SIZE))
     }
 
     /// The part of it within `start..end`, which must overlap it.

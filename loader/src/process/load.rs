@@ -5,9 +5,9 @@ use crate::arch;
 use crate::exec::elf::{self, ElfError, Program, ReadAt};
 use crate::exec::plan::{self, LoadPlan};
 use crate::exec::stack::{self, at};
-use crate::fs::Path;
 use crate::fs::access::{self, Credentials};
 use crate::fs::walk::Walker;
+use crate::fs::{Path, cache};
 use crate::mm::PAGE_SIZE;
 use crate::mm::aspace::{AddressSpace, Bounds, Place};
 use crate::mm::pages::UserPages;
@@ -20,7 +20,7 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::sync::atomic::{AtomicUsize, Ordering};
 use driver_api::Error;
-use driver_api::vfs::{FileType, Inode};
+use driver_api::vfs::FileType;
 use spin::Once;
 
 /// The first thread's stack, as Linux's `RLIMIT_STACK`.
@@ -97,11 +97,11 @@ impl From<ElfError> for LoadError {
 }
 
 /// A file as the ELF reader sees it.
-struct Contents<'a>(&'a dyn Inode);
+struct Contents<'a>(&'a Path);
 
 impl ReadAt for Contents<'_> {
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<usize, ElfError> {
-        self.0.read_at(offset, buf).map_err(|_| ElfError::Unreadable)
+        cache::read(self.0, offset, buf).map_err(|_| ElfError::Unreadable)
     }
 }
 
@@ -124,7 +124,7 @@ pub fn find(walker: &Walker<'_>, path: &[u8]) -> Result<Found, LoadError> {
     access::check(walker.who, &meta, access::EXECUTE)
         .map_err(|_| LoadError::NotExecutable(meta.mode))?;
     let program = elf::parse(
-        &Contents(&**found.inode()),
+        &Contents(&found),
         meta.size,
         arch::NAME,
         MACHINE,
@@ -223,7 +223,7 @@ fn find_interpreter(
     len: usize,
 ) -> Result<Found, LoadError> {
     let mut path = vec![0; len];
-    let n = found.path.inode().read_at(offset, &mut path).map_err(LoadError::File)?;
+    let n = cache::read(&found.path, offset, &mut path).map_err(LoadError::File)?;
     if n != len {
         return Err(ElfError::Truncated.into());
     }

@@ -3,7 +3,7 @@
 use super::{Errno, Outcome, layout, process, syscall};
 use crate::fs::file::{OpenFile, Stream, flags};
 use crate::fs::flock::Locks;
-use crate::fs::{pipe, poll};
+use crate::fs::{cache, pipe, poll};
 use crate::process::current;
 use crate::signal::number;
 use crate::sync::Mutex;
@@ -506,7 +506,7 @@ syscall! {
         let file = process()?.file(fd)?;
         let path = file.path.as_ref().filter(|_| file.may_write() && file.stream.is_none());
         let path = path.ok_or(Error::Invalid)?;
-        path.inode().truncate(offset(size)?)?;
+        cache::truncate(path, offset(size)?)?;
         Ok(0)
     }
 
@@ -523,7 +523,7 @@ syscall! {
         }
         let path = file.path.as_ref().filter(|_| file.stream.is_none()).ok_or(Error::NoDevice)?;
         if mode & 1 == 0 && path.inode().metadata().size < end {
-            path.inode().truncate(end)?;
+            cache::truncate(path, end)?;
         }
         Ok(0)
     }

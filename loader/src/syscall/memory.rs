@@ -54,23 +54,18 @@ fn file_backing(
         return Err(Error::AccessDenied);
     }
     let path = file.path.as_ref().filter(|_| file.stream.is_none()).ok_or(Error::NoDevice)?;
-    if path.inode().metadata().kind != FileType::Regular {
+    if path.inode().metadata().kind != FileType::Regular || path.inode().paged().is_none() {
         return Err(Error::NoDevice);
     }
     let may_write = !shared || file.may_write();
     if prot.has(Prot::WRITE) && !may_write {
         return Err(Error::AccessDenied);
     }
-    // Pages are not shared between mappings and the file yet: what is written to one would
-    // not be seen by the other, so it is refused rather than wrong.
-    if shared && prot.has(Prot::WRITE) {
-        return Err(Error::NoDevice);
-    }
-    Ok((Backing::File { path: Arc::clone(path), offset }, !shared))
+    Ok((Backing::File { path: Arc::clone(path), offset }, may_write))
 }
 
 syscall! {
-    /// `mmap(2)`. Shared writable mappings of files are declined with `ENODEV`.
+    /// `mmap(2)`, without pages that are writable and executable at once.
     fn mmap(addr: usize, len: usize, prot: u32, flags: u32, fd: i32, offset: u64) {
         let prot = protection(prot)?;
         let shared = match flags & map::TYPE {

@@ -4,7 +4,7 @@ use super::names::{AT_EMPTY_PATH, AT_FDCWD};
 use super::{Errno, Outcome, layout, process, syscall};
 use crate::fs::file::{OpenFile, flags};
 use crate::fs::walk::{Last, PATH_MAX};
-use crate::fs::{Path, access, devfs};
+use crate::fs::{Path, access, cache, devfs};
 use crate::user;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -152,7 +152,7 @@ fn open(fd: i32, path: usize, raw: u32, mode: u32) -> Outcome {
     if how & flags::TRUNC != 0 && meta.kind == FileType::Regular && !place_only && !fresh {
         access::check(process.who, &meta, access::WRITE)?;
         found.check_writable()?;
-        found.inode().truncate(0)?;
+        cache::truncate(&found, 0)?;
     }
     let file = OpenFile::new(Some(Arc::new(found)), stream, how);
     Ok(process.files.lock().add(file, how & flags::CLOEXEC != 0, 0)? as usize)

@@ -3,7 +3,7 @@
 use super::names::{AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW};
 use super::open::{find, known_at_flags};
 use super::{Errno, Outcome, layout, process, syscall};
-use crate::fs::{Path, access};
+use crate::fs::{Path, access, cache};
 use crate::user;
 use driver_api::Error;
 use driver_api::vfs::{FsStat, Metadata, SetMetadata, Timestamp};
@@ -226,7 +226,7 @@ syscall! {
         let found = find(AT_FDCWD, path, true, false)?;
         access::check(process()?.who, &found.inode().metadata(), access::WRITE)?;
         found.check_writable()?;
-        found.inode().truncate(size)?;
+        cache::truncate(&found, size)?;
         Ok(0)
     }
 
