@@ -12,6 +12,7 @@ mod calls;
 mod crash;
 mod events;
 mod files;
+mod mapped;
 mod memory;
 mod signals;
 mod stress;
@@ -55,7 +56,8 @@ fn on_osier() -> bool {
 /// The tests to choose from.
 fn all(filter: &str) -> Vec<Test> {
     let mut all =
-        [files::TESTS, memory::TESTS, threads::TESTS, signals::TESTS, system::TESTS].concat();
+        [files::TESTS, mapped::TESTS, memory::TESTS, threads::TESTS, signals::TESTS, system::TESTS]
+            .concat();
     if on_osier() {
         all.extend(events::TESTS);
         all.extend(calls::TESTS);
