@@ -7,7 +7,8 @@
 //! [`dma`]; everything else that a driver needs of the kernel comes through [`Kernel`] and,
 //! for devices with DMA, threads and message-signalled interrupts, [`Services`]. What a
 //! device offers in turn is a trait of its class: [`Console`], [`block`], [`net`],
-//! [`entropy`], [`vfs`] and, where contents go through the page cache, [`paged`].
+//! [`entropy`], [`vfs`] and, where contents go through the page cache, [`paged`]. Those who
+//! call devices rather than being called find [`disk`] and [`wait`].
 //!
 //! On the host the same crates compile and their tests run against a machine that the test
 //! scripts (`fake`).
@@ -20,6 +21,7 @@ extern crate std;
 pub mod block;
 mod bus;
 mod console;
+pub mod disk;
 pub mod dma;
 pub mod entropy;
 mod error;
@@ -36,6 +38,7 @@ mod registry;
 mod services;
 pub mod sync;
 pub mod vfs;
+pub mod wait;
 
 pub use bus::{Binding, BusAddress, BusDriver, PciAddress};
 pub use console::{Console, ConsoleInput};

@@ -8,6 +8,8 @@ use crate::block::BlockDevice;
 use crate::dma::DmaArena;
 use crate::entropy::EntropySource;
 use crate::net::NetDevice;
+use crate::paged::FileSystemType;
+use crate::wait::WaitPlace;
 use crate::{BusAddress, IrqHandler, IrqLine, Kernel, Result};
 
 /// What a device writes to raise a message-signalled interrupt.
@@ -62,6 +64,9 @@ pub trait Services: Kernel {
     /// Waits. Only in threads.
     fn sleep_ns(&self, ns: u64);
 
+    /// A new place for threads to wait in.
+    fn wait_place(&self) -> Arc<dyn WaitPlace>;
+
     /// The values of `KEY=…` words of the kernel's command line, for keys that describe
     /// devices (`virtio_mmio.device`).
     fn described_devices(&self, key: &str) -> Vec<Vec<u8>>;
@@ -72,6 +77,9 @@ pub trait Services: Kernel {
 
     /// Makes a network card known: `net0`, `net1` … by address.
     fn add_net(&self, at: BusAddress, device: Arc<dyn NetDevice>);
+
+    /// Makes a kind of file system known to `mount`.
+    fn add_file_system(&self, kind: &'static dyn FileSystemType);
 
     /// Feeds the kernel's generator from `source`.
     fn add_entropy(&self, source: Arc<dyn EntropySource>);

@@ -8,6 +8,7 @@ mod names;
 pub mod net;
 #[cfg(debug_assertions)]
 pub(crate) mod tests;
+mod wait;
 mod worker;
 
 use alloc::boxed::Box;
@@ -19,7 +20,9 @@ use driver_api::block::BlockDevice;
 use driver_api::dma::DmaArena;
 use driver_api::entropy::EntropySource;
 use driver_api::net::NetDevice;
+use driver_api::paged::FileSystemType;
 use driver_api::pci::Host;
+use driver_api::wait::WaitPlace;
 use driver_api::{
     BusAddress, Error, IrqHandler, IrqLine, MsiMessage, Result, Services, Trigger, Wake, Worker,
 };
@@ -77,6 +80,10 @@ impl Services for crate::registry::Services {
         thread::sleep_ns(ns);
     }
 
+    fn wait_place(&self) -> Arc<dyn WaitPlace> {
+        Arc::new(wait::Place::new())
+    }
+
     fn described_devices(&self, key: &str) -> Vec<Vec<u8>> {
         let given = end::boot_info().map_or(&[][..], |info| info.cmdline);
         let mut all = Vec::new();
@@ -92,6 +99,10 @@ impl Services for crate::registry::Services {
 
     fn add_net(&self, at: BusAddress, device: Arc<dyn NetDevice>) {
         net::add(at, device);
+    }
+
+    fn add_file_system(&self, kind: &'static dyn FileSystemType) {
+        crate::fs::kinds::add(kind);
     }
 
     fn add_entropy(&self, source: Arc<dyn EntropySource>) {

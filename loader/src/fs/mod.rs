@@ -17,6 +17,7 @@ pub mod eventfd;
 pub mod file;
 pub mod flock;
 pub mod initial;
+pub mod kinds;
 pub mod pipe;
 pub mod poll;
 pub mod ramfs;

@@ -28,6 +28,8 @@ struct State {
     /// How many more allocations succeed.
     left: usize,
     violations: Vec<(u64, usize)>,
+    /// What was freed and may be handed out again, by length; `None`: nothing ever is.
+    again: Option<BTreeMap<usize, Vec<u64>>>,
 }
 
 /// DMA memory whose bus addresses are no addresses of the host, far above 4 GiB, and never
@@ -44,6 +46,7 @@ impl Arena {
             next: 0x7_3510_3000,
             left: usize::MAX,
             violations: Vec::new(),
+            again: None,
         };
         Box::leak(Box::new(Self(Mutex::new(state))))
     }
@@ -60,6 +63,12 @@ impl Arena {
     /// Lets `count` more allocations succeed, and no others.
     pub fn fail_after(&self, count: usize) {
         self.state().left = count;
+    }
+
+    /// Hands out again what was freed from now on: for tests that allocate without end and do
+    /// not care who writes too late.
+    pub fn recycle(&self) {
+        self.state().again = Some(BTreeMap::new());
     }
 
     /// Blocks that were allocated and not freed.
@@ -106,7 +115,8 @@ impl Arena {
     }
 }
 
-// SAFETY: every block is a new, zeroed, page-aligned allocation that is never given back.
+// SAFETY: every block is a zeroed, page-aligned allocation that is never given back to the
+// host, and that nobody has: a new one, or one that was freed.
 unsafe impl DmaArena for Arena {
     fn allocate(&self, len: usize, _limit: u64) -> Result<Block> {
         if len == 0 {
@@ -115,6 +125,17 @@ unsafe impl DmaArena for Arena {
         let len = len.next_multiple_of(PAGE);
         let mut state = self.state();
         state.left = state.left.checked_sub(1).ok_or(Error::NoMemory)?;
+        let again = state.again.as_mut().and_then(|a| a.get_mut(&len)).and_then(Vec::pop);
+        if let Some(bus) = again
+            && let Some(piece) = state.pieces.get_mut(&bus)
+        {
+            piece.free = false;
+            let cpu = NonNull::new(core::ptr::with_exposed_provenance_mut::<u8>(piece.cpu));
+            let cpu = cpu.ok_or(Error::NoMemory)?;
+            // SAFETY: `len` bytes that were freed, and are nobody's until they are returned.
+            unsafe { cpu.write_bytes(0, len) };
+            return Ok(Block { cpu, bus, len });
+        }
         let layout = Layout::from_size_align(len, PAGE).map_err(|_| Error::NoMemory)?;
         // SAFETY: the layout is not empty.
         let cpu = NonNull::new(unsafe { alloc(layout) }).ok_or(Error::NoMemory)?;
@@ -128,9 +149,13 @@ unsafe impl DmaArena for Arena {
     }
 
     unsafe fn free(&self, block: Block) {
-        if let Some(piece) = self.state().pieces.get_mut(&block.bus) {
+        let mut state = self.state();
+        if let Some(piece) = state.pieces.get_mut(&block.bus) {
             assert!(!piece.free, "DMA memory at bus {:#x} was freed twice", block.bus);
             piece.free = true;
+        }
+        if let Some(again) = &mut state.again {
+            again.entry(block.len).or_default().push(block.bus);
         }
     }
 }

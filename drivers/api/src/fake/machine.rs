@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::string::{String, ToString};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread_local;
 use std::vec::Vec;
 
@@ -16,7 +16,9 @@ use crate::block::BlockDevice;
 use crate::dma::DmaArena;
 use crate::entropy::EntropySource;
 use crate::net::NetDevice;
+use crate::paged::FileSystemType;
 use crate::pci::Host;
+use crate::wait::WaitPlace;
 use crate::{
     BusAddress, Console, Error, IrqHandler, IrqLine, IrqReturn, Kernel, Mmio, MsiMessage, Pio,
     Resource, Result, Services, Trigger, Wake, Worker,
@@ -26,6 +28,8 @@ use crate::{
 const MSI_ADDRESS: u64 = 0xfee0_0000;
 /// A line that stays high after so many calls of its handlers is a storm.
 const STORM: usize = 100;
+/// What does not come after so many looks never comes.
+const PATIENCE: usize = 10_000_000;
 
 struct Line {
     line: IrqLine,
@@ -49,6 +53,24 @@ impl Wake for Flag {
     }
 }
 
+/// Waiting on the host: devices and workers go on meanwhile.
+struct Place(&'static Machine);
+
+impl WaitPlace for Place {
+    fn wait_until(&self, ready: &mut dyn FnMut() -> bool) {
+        for _ in 0..PATIENCE {
+            if ready() {
+                return;
+            }
+            self.0.run_workers();
+            std::thread::yield_now();
+        }
+        panic!("nobody makes it ready");
+    }
+
+    fn wake(&self) {}
+}
+
 /// What happens while a driver sleeps.
 type OnSleep = Box<dyn FnMut(u64) + Send>;
 
@@ -69,12 +91,15 @@ struct State {
     blocks: Vec<(BusAddress, Arc<dyn BlockDevice>)>,
     nets: Vec<(BusAddress, Arc<dyn NetDevice>)>,
     entropy: Vec<Arc<dyn EntropySource>>,
+    file_systems: Vec<&'static dyn FileSystemType>,
 }
 
 /// A machine.
 pub struct Machine {
     arena: &'static Arena,
     state: Mutex<State>,
+    /// Itself: it is never dropped.
+    this: OnceLock<&'static Machine>,
 }
 
 thread_local! {
@@ -92,7 +117,9 @@ impl Machine {
     #[must_use]
     pub fn leaked() -> &'static Self {
         let state = State { cpus: 1, ..State::default() };
-        Box::leak(Box::new(Self { arena: Arena::leaked(), state: Mutex::new(state) }))
+        let (arena, state) = (Arena::leaked(), Mutex::new(state));
+        let machine = Box::leak(Box::new(Self { arena, state, this: OnceLock::new() }));
+        machine.this.get_or_init(|| machine)
     }
 
     /// A machine without devices that [`crate::services`] returns in this thread.
@@ -266,6 +293,12 @@ impl Machine {
         all
     }
 
+    /// The kinds of file systems that were added.
+    #[must_use]
+    pub fn file_systems(&self) -> Vec<&'static dyn FileSystemType> {
+        self.state().file_systems.clone()
+    }
+
     /// The sources of randomness that were added.
     #[must_use]
     pub fn entropy(&self) -> Vec<Arc<dyn EntropySource>> {
@@ -368,6 +401,13 @@ impl Services for Machine {
         }
     }
 
+    fn wait_place(&self) -> Arc<dyn WaitPlace> {
+        match self.this.get() {
+            Some(machine) => Arc::new(Place(machine)),
+            None => panic!("a machine that was not made by Machine::leaked"),
+        }
+    }
+
     fn described_devices(&self, key: &str) -> Vec<Vec<u8>> {
         let state = self.state();
         state.described.iter().filter(|(k, _)| k == key).map(|(_, v)| v.clone()).collect()
@@ -379,6 +419,10 @@ impl Services for Machine {
 
     fn add_net(&self, at: BusAddress, device: Arc<dyn NetDevice>) {
         self.state().nets.push((at, device));
+    }
+
+    fn add_file_system(&self, kind: &'static dyn FileSystemType) {
+        self.state().file_systems.push(kind);
     }
 
     fn add_entropy(&self, source: Arc<dyn EntropySource>) {

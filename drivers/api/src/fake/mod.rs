@@ -3,9 +3,11 @@
 //! register access, makes them, and workers run when the test says so.
 
 mod arena;
+mod disk;
 mod machine;
 
 pub use arena::Arena;
+pub use disk::{Event, LogDisk, SECTOR};
 pub use machine::{Machine, installed};
 
 /// The model of a device's registers.

@@ -9,11 +9,13 @@ use core::sync::atomic::{AtomicU32, Ordering};
 
 use driver_api::Error;
 use driver_api::block::{BlockDevice, Completion, Done, Operation, Request, Segment};
+use driver_api::disk::{Disk, transfer};
 use driver_api::dma::DmaBuffer;
 use driver_api::sync::IrqLock;
 
-use crate::drivers::block::{Disk, get, transfer};
+use crate::drivers::block::get;
 use crate::mm::dma::Frames;
+use crate::registry::SERVICES;
 use crate::selftest::{Failure, Rng, Test, ensure, go};
 use crate::thread;
 
@@ -108,7 +110,7 @@ fn run(
     segments: Vec<Segment>,
 ) -> Result<Vec<Segment>, Failure> {
     let count = segments.len();
-    let (result, segments) = transfer(disk, what, sector, segments);
+    let (result, segments) = transfer(&SERVICES, disk, what, sector, segments);
     result.map_err(|_| "a request failed")?;
     ensure(segments.len() == count, "memory is missing")?;
     Ok(segments)
@@ -155,17 +157,17 @@ fn requests_of_every_size() -> Result<(), Failure> {
 }
 
 fn bytes_at_any_offset() -> Result<(), Failure> {
-    let disk = Disk::new(disk()?);
+    let disk = Disk::new(&SERVICES, disk()?);
     let mut rng = Rng(3);
     let base = (SCRATCH / 2) as u64;
     let mut model = vec![0_u8; 300_000];
-    ensure(disk.write_at(base, &model) == Ok(model.len()), "writing failed")?;
+    ensure(disk.write_at(base, &model, false) == Ok(model.len()), "writing failed")?;
     for _ in 0..60 {
         let at = rng.next() as usize % model.len();
         let len = 1 + rng.next() as usize % (model.len() - at).min(20_000);
         let byte = rng.next() as u8;
         model[at..at + len].fill(byte);
-        let written = disk.write_at(base + at as u64, &model[at..at + len]);
+        let written = disk.write_at(base + at as u64, &model[at..at + len], false);
         ensure(written == Ok(len), "writing failed")?;
     }
     let mut seen = vec![0; model.len() - 1];
@@ -174,7 +176,7 @@ fn bytes_at_any_offset() -> Result<(), Failure> {
     let mut tail = [0; 100];
     ensure(disk.read_at(disk.size() - 3, &mut tail) == Ok(3), "reading past the end")?;
     ensure(disk.read_at(disk.size(), &mut tail) == Ok(0), "reading at the end")?;
-    ensure(disk.write_at(disk.size(), &tail) == Err(Error::NoSpace), "writing at the end")
+    ensure(disk.write_at(disk.size(), &tail, false) == Err(Error::NoSpace), "writing at the end")
 }
 
 fn what_is_out_of_range_is_refused() -> Result<(), Failure> {
@@ -182,12 +184,12 @@ fn what_is_out_of_range_is_refused() -> Result<(), Failure> {
     let end = disk.geometry().sectors;
     for (sector, len) in [(end, SECTOR), (end - 1, 2 * SECTOR), (u64::MAX, SECTOR)] {
         for what in [Operation::Read, Operation::Write { fua: false }] {
-            let (result, memory) = transfer(&*disk, what, sector, memory(len)?);
+            let (result, memory) = transfer(&SERVICES, &*disk, what, sector, memory(len)?);
             ensure(result == Err(Error::OutOfRange), "it was not refused")?;
             ensure(memory.len() == 1, "the memory did not come back")?;
         }
     }
-    let (result, _) = transfer(&*disk, Operation::Read, 0, Vec::new());
+    let (result, _) = transfer(&SERVICES, &*disk, Operation::Read, 0, Vec::new());
     ensure(result == Err(Error::Invalid), "an empty request was not refused")
 }
 
