@@ -123,6 +123,47 @@ impl Node {
     }
 }
 
+impl Node {
+    /// Promises for the pages of at most [`BATCH`] records.
+    fn reserve_batch(&self, core: &mut Volume, first: u64, count: usize) -> Result<()> {
+        let new: Vec<u64> = {
+            let reserved = self.reserved.lock();
+            records(first, count).map(|r| r.0).filter(|i| !reserved.contains_key(i)).collect()
+        };
+        core.operation(|core| {
+            let mut record = core.record(self.ino)?;
+            let before = record;
+            for index in &new {
+                // Pointer blocks come now: then a record needs no more than its unit.
+                core.make_way(&mut record, *index)?;
+            }
+            core.space.reserve(new.len() as u32)?;
+            if record == before { Ok(()) } else { core.set_record(self.ino, &record) }
+        })?;
+        let mut reserved = self.reserved.lock();
+        for (index, _, bits) in records(first, count) {
+            *reserved.entry(index).or_default() |= bits;
+        }
+        Ok(())
+    }
+
+    fn give_back(&self, core: &mut Volume, first: u64, count: usize) {
+        let mut reserved = self.reserved.lock();
+        let mut void = 0;
+        for (index, _, bits) in records(first, count) {
+            if let Some(held) = reserved.get_mut(&index) {
+                *held &= !bits;
+                if *held == 0 {
+                    reserved.remove(&index);
+                    void += 1;
+                }
+            }
+        }
+        drop(reserved);
+        core.space.release(void);
+    }
+}
+
 impl Paged for Node {
     fn cache(&self) -> &CacheSlot {
         &self.cache
@@ -150,42 +191,20 @@ impl Paged for Node {
 
     fn reserve(&self, first: u64, count: usize) -> Result<()> {
         let mut core = self.fs.core.lock();
-        let new: Vec<u64> = {
-            let reserved = self.reserved.lock();
-            records(first, count).map(|r| r.0).filter(|i| !reserved.contains_key(i)).collect()
-        };
-        core.operation(|core| {
-            let mut record = core.record(self.ino)?;
-            let before = record;
-            for index in &new {
-                // Pointer blocks come now: then a record needs no more than its unit.
-                core.make_way(&mut record, *index)?;
+        let mut done = 0;
+        while done < count {
+            let batch = (count - done).min(BATCH * PAGES as usize);
+            if let Err(e) = self.reserve_batch(&mut core, first + done as u64, batch) {
+                self.give_back(&mut core, first, done);
+                return Err(e);
             }
-            core.space.reserve(new.len() as u32)?;
-            if record == before { Ok(()) } else { core.set_record(self.ino, &record) }
-        })?;
-        let mut reserved = self.reserved.lock();
-        for (index, _, bits) in records(first, count) {
-            *reserved.entry(index).or_default() |= bits;
+            done += batch;
         }
         Ok(())
     }
 
     fn release(&self, first: u64, count: usize) {
-        let mut core = self.fs.core.lock();
-        let mut reserved = self.reserved.lock();
-        let mut void = 0;
-        for (index, _, bits) in records(first, count) {
-            if let Some(held) = reserved.get_mut(&index) {
-                *held &= !bits;
-                if *held == 0 {
-                    reserved.remove(&index);
-                    void += 1;
-                }
-            }
-        }
-        drop(reserved);
-        core.space.release(void);
+        self.give_back(&mut self.fs.core.lock(), first, count);
     }
 
     fn write(&self, first: u64, pages: &[&Page]) -> Result<()> {

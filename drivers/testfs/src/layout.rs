@@ -49,9 +49,9 @@ const INODE: usize = 192;
 const INODES: u32 = (PAYLOAD / INODE) as u32;
 /// The root directory's number.
 pub const ROOT: u32 = 1;
-/// Blocks that an operation may change, besides those of the bitmap: two directories with
-/// grown pointer trees, four inodes.
-pub const OPERATION: u32 = 24;
+/// Blocks that an operation may change, besides those of the bitmap. The most has a rename: a
+/// block of each directory, a new one with four pointer blocks, four of the inode table.
+pub const OPERATION: u32 = 16;
 
 const MAGIC: u64 = u64::from_le_bytes(*b"OsTestFs");
 const JOURNAL_MAGIC: u64 = u64::from_le_bytes(*b"OsTestJn");
@@ -128,7 +128,7 @@ impl Layout {
         }
         let bitmaps = units.div_ceil(BITS);
         // Room for the largest operation and then some, so that small ones share a commit.
-        let half = 2 + bitmaps + (units / 64).clamp(OPERATION + 8, 160);
+        let half = 2 + bitmaps + (units / 16).clamp(OPERATION + 16, 160);
         let bitmap = 1 + 2 * half;
         let table = bitmap + bitmaps;
         let blocks = (units / 2).div_ceil(INODES);

@@ -94,7 +94,11 @@ impl Volume {
         self.journal.begin();
         self.space.begin();
         self.touched.clear();
-        let result = f(self);
+        let mut result = f(self);
+        if !self.journal.has_room(0) {
+            // Nothing that this file system asks for; but then it must not stay.
+            result = Err(Error::NoSpace);
+        }
         if result.is_err() {
             self.journal.undo();
             self.space.undo();

@@ -16,7 +16,7 @@ use driver_api::paged::{FileSystemType, PAGE_SIZE, Page};
 use driver_api::vfs::{DeviceNumber, FileType, Inode, NewInode, Timestamp};
 use driver_api::{Error, Result};
 
-use crate::journal::{Kind, Units};
+use crate::journal::Kind;
 use crate::layout::{BITS, POINTERS, Pointer, Record, u8_at};
 use crate::volume::Volume;
 use crate::{Mounted, TestFs};
@@ -167,9 +167,4 @@ fn walk(
         let next = Pointer::read(core.block(pointer.unit, Kind::Pointers(level)).unwrap(), 0, i);
         walk(core, next, level - 1, users, units);
     }
-}
-
-/// For tests that write past the file system.
-fn units(disk: &Arc<LogDisk>) -> Units {
-    Units(driver_api::disk::Disk::new(driver_api::services(), disk.clone()))
 }
