@@ -369,7 +369,7 @@ impl Driver {
             file.node.paged().unwrap().release(first, count);
         }
         file.pages.split_off(&gone);
-        if len % PAGE_SIZE > 0
+        if !len.is_multiple_of(PAGE_SIZE)
             && let Some(page) = file.pages.get_mut(&(len as u64 / PAGE_SIZE as u64))
         {
             page[len % PAGE_SIZE..].fill(0);
