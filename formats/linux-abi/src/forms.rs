@@ -136,7 +136,7 @@ const fn not_made(name: &'static str, args: &'static [Arg]) -> Form {
     Form { name, args, answer: Answer::NotMade, made_by: "" }
 }
 
-use crate::errno::{EBADF, ECHILD, EINVAL, ENOSYS, EPERM};
+use crate::errno::{EBADF, ECHILD, EINVAL, ENODEV, ENOSYS, EPERM};
 use Arg::{
     Address, Any, Dir, DirPath, File, In, InAny, InOrNull, InOut, InOutOrNull, Is, Len, LinkPath,
     Made, NewPath, Out, OutOrNull, Pages, Path, Timeout, VectorIn, VectorOut,
@@ -280,6 +280,7 @@ pub static FORMS: &[Form] = &[
     form("mmap", &[Is(0), Len(8192), Any(3), Is(0x22), Any(u64::MAX), Any(0)]),
     form("mmap", &[Pages, Len(4096), Any(3), Is(0x32), Any(u64::MAX), Any(0)]),
     form("mmap", &[Is(0), Len(4096), Any(1), Is(2), File, Any(0)]),
+    fails("mount", &[InAny(b"none\0"), DirPath, InAny(b"nofs\0"), Is(0), InOrNull(b"\0")], ENODEV),
     form("mprotect", &[Pages, Len(8192), Any(3)]),
     form("mremap", &[Pages, Len(8192), Is(4096), Is(1), Is(0)]),
     form("mremap", &[Pages, Len(4096), Is(12288), Is(1), Is(0)]),
@@ -339,6 +340,7 @@ pub static FORMS: &[Form] = &[
     form("symlink", &[In(b"target\0"), NewPath]),
     form("symlinkat", &[In(b"target\0"), CWD, NewPath]),
     form("sync", &[]),
+    form("syncfs", &[File]),
     form("sysinfo", &[Out(112)]),
     form("tgkill", &[Is(1), Is(1), Is(0)]),
     form("time", &[OutOrNull(8)]),
@@ -354,6 +356,7 @@ pub static FORMS: &[Form] = &[
     form("tkill", &[Is(1), Is(0)]),
     form("truncate", &[Path, Is(8192)]),
     form("umask", &[Is(0o022)]),
+    fails("umount2", &[DirPath, Is(0)], EINVAL),
     form("uname", &[Out(390)]),
     form("unlink", &[Path]),
     form("unlinkat", &[CWD, Path, Is(0)]),

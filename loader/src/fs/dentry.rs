@@ -12,6 +12,7 @@ use crate::sync::Mutex;
 use alloc::boxed::Box;
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
+use core::any::Any;
 use core::sync::atomic::{AtomicBool, Ordering};
 use driver_api::paged::FileSystem;
 use driver_api::vfs::{FileType, Inode, NewInode, RenameMode, Timestamp};
@@ -219,11 +220,38 @@ pub struct Mount {
     /// The file system's name, for `/proc/mounts`.
     pub kind: &'static str,
     /// What was mounted, for `/proc/mounts`.
-    pub source: &'static str,
+    pub source: Box<[u8]>,
     /// Whether nothing may be written.
     pub read_only: bool,
     /// The file system itself, where it has something to sync; others are their inodes.
     pub fs: Option<Arc<dyn FileSystem>>,
+    /// What it keeps from others as long as it is mounted: its device.
+    pub claim: Option<Box<dyn Any + Send + Sync>>,
+}
+
+/// A file system to be mounted.
+pub struct NewMount<'a> {
+    /// Its root.
+    pub root: Arc<dyn Inode>,
+    /// See [`Mount`].
+    pub fs: Option<Arc<dyn FileSystem>>,
+    /// See [`Mount`].
+    pub claim: Option<Box<dyn Any + Send + Sync>>,
+    /// See [`Mount`].
+    pub kind: &'static str,
+    /// See [`Mount`].
+    pub source: &'a [u8],
+    /// See [`Mount`].
+    pub read_only: bool,
+}
+
+impl NewMount<'_> {
+    /// One that has no device.
+    #[must_use]
+    pub fn plain(root: Arc<dyn Inode>, name: &'static str) -> Self {
+        let source = name.as_bytes();
+        Self { root, fs: None, claim: None, kind: name, source, read_only: false }
+    }
 }
 
 /// A name within a mount: what a path leads to.
@@ -310,26 +338,20 @@ impl MountTable {
             root: dentry.clone(),
             at: None,
             kind,
-            source: "rootfs",
+            source: Box::from(*b"rootfs"),
             read_only: false,
             fs: None,
+            claim: None,
         });
         let table = Self { mounts: Mutex::new(Vec::from([mount.clone()])), names: Mutex::new(()) };
         (table, Path { mount, dentry })
     }
 
-    /// Mounts the file system with the root `inode` on the directory `at`.
+    /// Mounts `new` on the directory `at`.
     ///
     /// # Errors
     /// `NotDirectory`.
-    pub fn mount(
-        &self,
-        at: &Path,
-        inode: Arc<dyn Inode>,
-        kind: &'static str,
-        source: &'static str,
-        read_only: bool,
-    ) -> Result<Arc<Mount>> {
+    pub fn mount(&self, at: &Path, new: NewMount<'_>) -> Result<Arc<Mount>> {
         if at.inode().metadata().kind != FileType::Directory {
             return Err(Error::NotDirectory);
         }
@@ -337,12 +359,13 @@ impl MountTable {
         let id = mounts.iter().map(|m| m.id).max().unwrap_or(0) + 1;
         let mount = Arc::new(Mount {
             id,
-            root: Dentry::root(inode),
+            root: Dentry::root(new.root),
             at: Some(at.clone()),
-            kind,
-            source,
-            read_only,
-            fs: None,
+            kind: new.kind,
+            source: new.source.into(),
+            read_only: new.read_only,
+            fs: new.fs,
+            claim: new.claim,
         });
         mounts.push(mount.clone());
         at.dentry.mounted.store(true, Ordering::Release);
@@ -362,6 +385,32 @@ impl MountTable {
             path = Path { mount: top.clone(), dentry: top.root.clone() };
         }
         path
+    }
+
+    /// Takes the mount whose root is `path` out of the tree.
+    ///
+    /// # Errors
+    /// `Invalid` when it is no root of a mount, `Busy` when somebody uses it, or it is the
+    /// root of all.
+    pub fn unmount(&self, path: Path) -> Result<Arc<Mount>> {
+        let Path { mount, dentry } = path;
+        if !Arc::ptr_eq(&mount.root, &dentry) {
+            return Err(Error::Invalid);
+        }
+        let at = mount.at.as_ref().ok_or(Error::Busy)?;
+        let _names = self.names.lock();
+        let mut mounts = self.mounts.lock();
+        let index = mounts.iter().position(|m| Arc::ptr_eq(m, &mount)).ok_or(Error::Invalid)?;
+        // The table's and ours. Open files, directories, mappings and mounts in it have more,
+        // and nobody gets the first one of them without the table.
+        if Arc::strong_count(&mount) > 2 {
+            return Err(Error::Busy);
+        }
+        mounts.remove(index);
+        let others = mounts.iter().any(|m| m.at.as_ref().is_some_and(|other| other.same(at)));
+        at.dentry.mounted.store(others, Ordering::Release);
+        drop(mounts);
+        Ok(mount)
     }
 
     /// All mounts, in the order in which they were made.

@@ -64,6 +64,38 @@ pub trait Stream: Send + Sync + Any {
         Err(Error::Invalid)
     }
 
+    /// Its length in bytes, when it is read and written at positions: then [`Self::read_at`]
+    /// and [`Self::write_at`] are called, and not [`Self::read`] and [`Self::write`].
+    fn len(&self) -> Option<u64> {
+        None
+    }
+
+    /// Reads at `offset`; fewer bytes only at the end.
+    ///
+    /// # Errors
+    /// The device's.
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<usize> {
+        let _ = (offset, buf);
+        Err(Error::NotSeekable)
+    }
+
+    /// Writes at `offset`; fewer bytes only at the end.
+    ///
+    /// # Errors
+    /// The device's.
+    fn write_at(&self, offset: u64, buf: &[u8]) -> Result<usize> {
+        let _ = (offset, buf);
+        Err(Error::NotSeekable)
+    }
+
+    /// Makes what was written durable.
+    ///
+    /// # Errors
+    /// `Invalid` for what cannot be.
+    fn sync(&self) -> Result<()> {
+        Err(Error::Invalid)
+    }
+
     /// What can be done without waiting. What changes it calls [`super::poll::changed`].
     fn poll(&self) -> Events {
         Events::READ.with(Events::WRITE)
@@ -158,7 +190,40 @@ impl OpenFile {
     /// Whether it has a position.
     #[must_use]
     pub fn seekable(&self) -> bool {
-        self.stream.is_none()
+        self.stream.as_ref().is_none_or(|s| s.len().is_some())
+    }
+
+    /// How long it is, for positions from its end.
+    ///
+    /// # Errors
+    /// As for [`Self::metadata`].
+    pub fn len(&self) -> Result<u64> {
+        match self.stream.as_ref().and_then(|s| s.len()) {
+            Some(len) => Ok(len),
+            None => Ok(self.metadata()?.size),
+        }
+    }
+
+    /// The stream, if it has no positions.
+    fn flow(&self) -> Option<&Arc<dyn Stream>> {
+        self.stream.as_ref().filter(|s| s.len().is_none())
+    }
+
+    fn read_here(&self, offset: u64, buf: &mut [u8]) -> Result<usize> {
+        match &self.stream {
+            Some(stream) => stream.read_at(offset, buf),
+            None => cache::read(self.inode_path()?, offset, buf),
+        }
+    }
+
+    /// As [`cache::write`].
+    fn write_here(&self, offset: Option<u64>, buf: &[u8]) -> Result<(u64, usize)> {
+        let Some(stream) = &self.stream else {
+            return cache::write(self.inode_path()?, offset, buf);
+        };
+        let offset = offset.unwrap_or(0);
+        let n = stream.write_at(offset, buf)?;
+        Ok((offset.saturating_add(n as u64), n))
     }
 
     fn inode_path(&self) -> Result<&Arc<Path>> {
@@ -173,11 +238,11 @@ impl OpenFile {
         if !self.may_read() {
             return Err(Error::BadFile);
         }
-        if let Some(stream) = &self.stream {
+        if let Some(stream) = self.flow() {
             return stream.read(buf, self.nonblock());
         }
         let mut offset = self.offset.lock();
-        let n = cache::read(self.inode_path()?, *offset, buf)?;
+        let n = self.read_here(*offset, buf)?;
         *offset += n as u64;
         Ok(n)
     }
@@ -190,13 +255,12 @@ impl OpenFile {
         if !self.may_write() {
             return Err(Error::BadFile);
         }
-        if let Some(stream) = &self.stream {
+        if let Some(stream) = self.flow() {
             return stream.write(buf, self.nonblock());
         }
-        let path = self.inode_path()?;
         let mut offset = self.offset.lock();
         let at = (self.flags() & flags::APPEND == 0).then_some(*offset);
-        let (end, n) = cache::write(path, at, buf)?;
+        let (end, n) = self.write_here(at, buf)?;
         *offset = end;
         Ok(n)
     }
@@ -212,7 +276,7 @@ impl OpenFile {
         if !self.seekable() {
             return Err(Error::NotSeekable);
         }
-        cache::read(self.inode_path()?, offset, buf)
+        self.read_here(offset, buf)
     }
 
     /// Writes at `offset` and leaves the position alone. (With `O_APPEND` too, as POSIX has
@@ -227,7 +291,7 @@ impl OpenFile {
         if !self.seekable() {
             return Err(Error::NotSeekable);
         }
-        Ok(cache::write(self.inode_path()?, Some(offset), buf)?.1)
+        Ok(self.write_here(Some(offset), buf)?.1)
     }
 
     /// Calls `with` with the position, which it may change (`lseek`, `getdents64`).

@@ -12,6 +12,7 @@ pub mod access;
 pub mod cache;
 pub mod dentry;
 pub mod devfs;
+pub mod disks;
 pub mod epoll;
 pub mod eventfd;
 pub mod file;
@@ -26,4 +27,4 @@ pub mod tty;
 pub mod walk;
 
 pub use access::Credentials;
-pub use dentry::{Dentry, Mount, MountTable, Path};
+pub use dentry::{Dentry, Mount, MountTable, NewMount, Path};

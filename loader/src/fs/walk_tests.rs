@@ -1,6 +1,9 @@
 use super::*;
+use crate::fs::NewMount;
 use crate::fs::ramfs::RamFs;
+use alloc::boxed::Box;
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec;
 use driver_api::vfs::{DeviceNumber, NewInode, RenameMode, Timestamp};
 
@@ -137,7 +140,7 @@ fn mounts_are_entered_and_left() {
     let w = world();
     let at = w.walker().resolve(b"/a/b", true).unwrap();
     let other = RamFs::new(0o755, Timestamp::default());
-    w.mounts.mount(&at, other.root(), "ramfs", "other", false).unwrap();
+    w.mounts.mount(&at, NewMount::plain(other.root(), "ramfs")).unwrap();
     assert_eq!(w.find("/a/b/f").unwrap_err(), Error::NotFound);
     w.file("/a/b/g");
     assert_eq!(w.find("/a/b/g").unwrap(), "/a/b/g");
@@ -146,6 +149,36 @@ fn mounts_are_entered_and_left() {
     let a = w.walker().resolve(b"/a", true).unwrap();
     let remove = w.mounts.remove(Credentials::ROOT, &a, b"b", true, Timestamp::default());
     assert_eq!(remove, Err(Error::Busy));
+}
+
+#[test]
+fn a_mount_goes_when_nobody_uses_it() {
+    let w = world();
+    let at = w.walker().resolve(b"/a/b", true).unwrap();
+    let other = RamFs::new(0o755, Timestamp::default());
+    let claim = Arc::new(());
+    let new =
+        NewMount { claim: Some(Box::new(claim.clone())), ..NewMount::plain(other.root(), "ramfs") };
+    w.mounts.mount(&at, new).unwrap();
+    w.file("/a/b/g");
+    let find = |path: &str| w.walker().resolve(path.as_bytes(), true).unwrap();
+    assert_eq!(w.mounts.unmount(find("/")).err(), Some(Error::Busy), "the root of all");
+    assert_eq!(w.mounts.unmount(find("/a")).err(), Some(Error::Invalid), "no mount point");
+    assert_eq!(w.mounts.unmount(find("/a/b/g")).err(), Some(Error::Invalid));
+    let open = find("/a/b/g");
+    assert_eq!(w.mounts.unmount(find("/a/b")).err(), Some(Error::Busy), "a file is open");
+    drop(open);
+    // Another on top: it goes first, and the one below is seen again.
+    let top = RamFs::new(0o755, Timestamp::default());
+    w.mounts.mount(&find("/a/b"), NewMount::plain(top.root(), "ramfs")).unwrap();
+    assert_eq!(w.find("/a/b/g").unwrap_err(), Error::NotFound);
+    drop(w.mounts.unmount(find("/a/b")).unwrap());
+    assert_eq!(w.find("/a/b/g").unwrap(), "/a/b/g");
+    assert_eq!(Arc::strong_count(&claim), 2);
+    drop(w.mounts.unmount(find("/a/b")).unwrap());
+    assert_eq!(Arc::strong_count(&claim), 1, "the device is free again");
+    assert_eq!(w.find("/a/b/f").unwrap(), "/a/b/f");
+    assert_eq!(w.mounts.list().len(), 1);
 }
 
 fn rename(w: &World, from: &str, to: &str) -> Result<()> {

@@ -2,6 +2,7 @@
 
 use super::{PID, Process, get};
 use crate::arch;
+use crate::fs::kinds;
 use crate::mm::frames;
 use crate::mm::vma::{Backing, Prot, Role, Vma};
 use crate::time;
@@ -13,6 +14,7 @@ use procfs::Source;
 pub static SOURCE: Source = Source {
     files: &[
         ("cpuinfo", cpuinfo),
+        ("filesystems", filesystems),
         ("meminfo", meminfo),
         ("mounts", mounts),
         ("uptime", uptime),
@@ -83,11 +85,18 @@ fn mounts(out: &mut dyn Write) -> Result {
     for mount in process.mounts.list() {
         let at = mount.at.as_ref().map_or(Vec::from(*b"/"), |at| at.absolute(&top));
         let how = if mount.read_only { "ro" } else { "rw" };
-        write!(out, "{} ", mount.source)?;
+        raw(out, &mount.source)?;
+        out.write_str(" ")?;
         raw(out, &at)?;
         writeln!(out, " {} {how} 0 0", mount.kind)?;
     }
     Ok(())
+}
+
+/// The kinds that `mount` knows; those without a device are mounted at boot.
+fn filesystems(out: &mut dyn Write) -> Result {
+    ["ramfs", "devtmpfs", "proc"].iter().try_for_each(|name| writeln!(out, "nodev\t{name}"))?;
+    kinds::list().iter().try_for_each(|kind| writeln!(out, "\t{}", kind.name()))
 }
 
 fn cmdline(out: &mut dyn Write) -> Result {

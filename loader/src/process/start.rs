@@ -11,7 +11,7 @@ use crate::fs::ramfs::RamFs;
 use crate::fs::table::Table;
 use crate::fs::tty::{TTY, discipline::Key};
 use crate::fs::walk::Walker;
-use crate::fs::{Credentials, MountTable, Path, devfs, initial};
+use crate::fs::{Credentials, MountTable, NewMount, Path, devfs, initial};
 use crate::log::direct;
 use crate::mm::{PhysRange, image};
 use crate::signal::{Set, number};
@@ -179,11 +179,13 @@ fn mount_rest(mounts: &MountTable, fs: &RamFs, root: &Path) -> Result<()> {
     };
     let dev = RamFs::new(0o755, now);
     devfs::populate(dev.root_node(), now)?;
-    mounts.mount(&mount_point(b"dev", 0o755)?, dev.root(), "devtmpfs", "dev", false)?;
+    let dev = NewMount { source: b"dev", ..NewMount::plain(dev.root(), "devtmpfs") };
+    mounts.mount(&mount_point(b"dev", 0o755)?, dev)?;
     #[cfg(feature = "procfs")]
     {
         let proc = procfs::root(&super::proc::SOURCE);
-        mounts.mount(&mount_point(b"proc", 0o555)?, proc, "proc", "proc", true)?;
+        let proc = NewMount { read_only: true, ..NewMount::plain(proc, "proc") };
+        mounts.mount(&mount_point(b"proc", 0o555)?, proc)?;
     }
     make(b"tmp", 0o1777)
 }

@@ -253,6 +253,14 @@ fn lock_file(fd: i32, operation: u32) -> Outcome {
     Ok(0)
 }
 
+fn sync_file(file: &OpenFile) -> Outcome {
+    match &file.stream {
+        Some(stream) => stream.sync()?,
+        None => file.path.as_ref().ok_or(Error::Invalid)?.inode().sync()?,
+    }
+    Ok(0)
+}
+
 syscall! {
     /// `read(2)`.
     fn read(fd: i32, to: usize, len: usize) {
@@ -332,7 +340,7 @@ syscall! {
         if !file.seekable() || file.flags() & flags::PATH != 0 {
             return Err(Error::NotSeekable.into());
         }
-        let size = file.metadata()?.size.cast_signed();
+        let size = file.len()?.cast_signed();
         file.with_offset(|position| {
             let target = match whence {
                 0 => Some(by),
@@ -482,23 +490,12 @@ syscall! {
 
     /// `fsync(2)`.
     fn fsync(fd: i32) {
-        let file = process()?.file(fd)?;
-        let path = file.path.as_ref().filter(|_| file.stream.is_none()).ok_or(Error::Invalid)?;
-        path.inode().sync()?;
-        Ok(0)
+        sync_file(&*process()?.file(fd)?)
     }
 
     /// `fdatasync(2)`.
     fn fdatasync(fd: i32) {
-        let file = process()?.file(fd)?;
-        let path = file.path.as_ref().filter(|_| file.stream.is_none()).ok_or(Error::Invalid)?;
-        path.inode().sync()?;
-        Ok(0)
-    }
-
-    /// `sync(2)`: file systems in memory have nothing to write.
-    fn sync() {
-        Ok(0)
+        sync_file(&*process()?.file(fd)?)
     }
 
     /// `ftruncate(2)`.

@@ -11,6 +11,7 @@ pub mod futex;
 mod io;
 mod layout;
 mod memory;
+mod mount;
 mod names;
 mod open;
 mod poll;
