@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! selftest [FILTER]               runs the tests whose name contains FILTER
+//! selftest boots                  writes to the disk at the first boot, reads at the second
 //! selftest spin                   two busy threads, for `cargo xtask bench smp`
 //! selftest crash                  four threads, one of which crashes, for `run-qemu --dump`
 //! selftest random SEED SECONDS    makes random system calls for so long
@@ -10,10 +11,12 @@
 
 mod calls;
 mod crash;
+mod disk;
 mod events;
 mod files;
 mod mapped;
 mod memory;
+mod mount;
 mod signals;
 mod stress;
 mod system;
@@ -66,6 +69,12 @@ fn all(filter: &str) -> Vec<Test> {
     if filter.starts_with("stress") && on_osier() {
         all.extend(stress::TESTS);
     }
+    // Asked for by name only: they write to the machine's disk.
+    for (name, tests) in [("disk:", disk::TESTS), ("mount:", mount::TESTS)] {
+        if filter.starts_with(name) && on_osier() {
+            all.extend(tests);
+        }
+    }
     all
 }
 
@@ -83,6 +92,11 @@ fn main() -> ExitCode {
     if args == ["spin"] {
         threads::spin();
         return ExitCode::SUCCESS;
+    }
+    if args == ["boots"] && on_osier() {
+        let result = mount::boots();
+        println!("boots: {result:?}");
+        return ExitCode::from(u8::from(result.is_err()));
     }
     if args == ["crash"] {
         crash::crash();

@@ -22,14 +22,17 @@ const MAX_VECTOR: usize = 1024;
 const SMALL: usize = 256;
 /// Larger ones through the heap, so much at once.
 const LARGE: usize = 16384;
+/// And to and from a disk, where each piece is a request.
+const DISK: usize = 256 << 10;
 
 /// Calls `with` with a buffer of `len` bytes, less if that is a lot.
-fn with_buffer(len: usize, with: impl FnOnce(&mut [u8]) -> Outcome) -> Outcome {
+fn with_buffer(file: &OpenFile, len: usize, with: impl FnOnce(&mut [u8]) -> Outcome) -> Outcome {
     if len <= SMALL {
         return with(&mut [0; SMALL]);
     }
     let mut buffer = Vec::new();
-    let len = len.min(LARGE);
+    let is_disk = file.stream.is_some() && file.seekable();
+    let len = len.min(if is_disk { DISK } else { LARGE });
     buffer.try_reserve_exact(len).map_err(|_| Error::NoMemory)?;
     buffer.resize(len, 0);
     with(&mut buffer)
@@ -47,7 +50,7 @@ enum Position {
 /// Reads into the app's memory, up to `len` bytes.
 fn read_to(file: &OpenFile, to: usize, len: usize, at: Position) -> Outcome {
     let len = len.min(MAX_COUNT);
-    with_buffer(len, |buffer| {
+    with_buffer(file, len, |buffer| {
         let mut done = 0;
         loop {
             let want = (len - done).min(buffer.len());
@@ -67,7 +70,7 @@ fn read_to(file: &OpenFile, to: usize, len: usize, at: Position) -> Outcome {
             }
             done += n;
             // What comes from a stream is not waited for again.
-            if n < want || done == len || file.stream.is_some() {
+            if n < want || done == len || !file.seekable() {
                 break;
             }
         }
@@ -78,7 +81,7 @@ fn read_to(file: &OpenFile, to: usize, len: usize, at: Position) -> Outcome {
 /// Writes from the app's memory.
 fn write_from(file: &OpenFile, from: usize, len: usize, at: Position) -> Outcome {
     let len = len.min(MAX_COUNT);
-    let outcome = with_buffer(len, |buffer| {
+    let outcome = with_buffer(file, len, |buffer| {
         let mut done = 0;
         loop {
             let want = (len - done).min(buffer.len());
