@@ -3,8 +3,8 @@
 use core::fmt::Write;
 use core::sync::atomic::{AtomicBool, Ordering};
 
+use driver_api::Once;
 pub use end_record::End;
-use spin::Once;
 
 use crate::bootinfo::BootInfo;
 use crate::cmdline::{ExitChannel, Options};

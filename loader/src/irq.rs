@@ -2,9 +2,9 @@
 
 use core::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 
+use driver_api::Once;
 use driver_api::sync::IrqLock;
 use driver_api::{Error, IrqHandler, IrqLine, IrqReturn, Result, Trigger};
-use spin::Once;
 
 use crate::arch;
 
@@ -53,7 +53,7 @@ pub fn add(line: IrqLine, trigger: Trigger, handler: &'static dyn IrqHandler) ->
     if attached().any(|a| a.line == line && (a.trigger != trigger || trigger == Trigger::Edge)) {
         return Err(Error::Busy);
     }
-    let slot = HANDLERS.iter().find(|h| !h.is_completed()).ok_or(Error::Busy)?;
+    let slot = HANDLERS.iter().find(|h| h.get().is_none()).ok_or(Error::Busy)?;
     slot.call_once(|| Attached {
         line,
         trigger,

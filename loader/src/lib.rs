@@ -24,6 +24,7 @@ pub mod log;
 #[allow(unsafe_code)]
 pub mod mm;
 pub mod signal;
+pub mod strings;
 pub mod sync;
 pub mod text;
 pub mod thread;

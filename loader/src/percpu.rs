@@ -65,12 +65,12 @@ pub fn in_interrupt() -> bool {
 pub const MAX_CPUS: usize = 64;
 
 /// The blocks of the CPUs after the first, as they come up.
-static OTHERS: [spin::Once<&'static PerCpu>; MAX_CPUS - 1] =
-    [const { spin::Once::new() }; MAX_CPUS - 1];
+static OTHERS: [driver_api::Once<&'static PerCpu>; MAX_CPUS - 1] =
+    [const { driver_api::Once::new() }; MAX_CPUS - 1];
 
 /// The CPU of `cpu` is up: others may look at it from now on.
 pub(crate) fn register(cpu: &'static PerCpu) {
-    if let Some(slot) = OTHERS.iter().find(|o| !o.is_completed()) {
+    if let Some(slot) = OTHERS.iter().find(|o| o.get().is_none()) {
         slot.call_once(|| cpu);
     }
 }

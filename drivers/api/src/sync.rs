@@ -216,7 +216,7 @@ pub mod check {
         fn released(&self, address: usize);
     }
 
-    static CHECKER: spin::Once<&'static dyn LockChecker> = spin::Once::new();
+    static CHECKER: crate::once::Once<&'static dyn LockChecker> = crate::once::Once::new();
 
     /// Installs the checker, once.
     pub fn install(checker: &'static dyn LockChecker) {

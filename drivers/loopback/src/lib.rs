@@ -11,11 +11,11 @@ use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 
+use driver_api::Once;
 use driver_api::dma::ANYWHERE;
 use driver_api::net::{Checksum, Frame, NetClient, NetDevice, NetInfo, NotSent, Offloads};
 use driver_api::sync::IrqLock;
 use driver_api::{BusAddress, Driver, Error, Kernel, Result, Services, Wake, Worker};
-use spin::Once;
 
 /// Frames under way at most.
 const RING: usize = 64;

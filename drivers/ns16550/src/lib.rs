@@ -8,11 +8,11 @@
 
 use core::sync::atomic::{AtomicBool, Ordering};
 
+use driver_api::Once;
 use driver_api::{
     Console, ConsoleInput, Driver, Error, IrqHandler, IrqLine, IrqReturn, Kernel, Pio, Resource,
     Result, Trigger,
 };
-use spin::Once;
 
 /// Registers: offsets from the first port (data sheet, table II).
 mod register {

@@ -8,11 +8,11 @@
 
 use core::sync::atomic::{AtomicBool, Ordering};
 
+use driver_api::Once;
 use driver_api::{
     Console, ConsoleInput, Driver, Error, IrqHandler, IrqLine, IrqReturn, Kernel, Mmio, Resource,
     Result, Trigger,
 };
-use spin::Once;
 
 /// Register offsets in bytes (DDI 0183G 3.2).
 mod register {

@@ -13,11 +13,11 @@ use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+use driver_api::Once;
 use driver_api::block::{BlockDevice, Geometry, Operation, Refused, Request, Segment, Ticket};
 use driver_api::dma::ANYWHERE;
 use driver_api::sync::IrqLock;
 use driver_api::{BusAddress, Driver, Error, Kernel, Result, Services, Wake, Worker};
-use spin::Once;
 
 /// Bytes that are taken at once.
 const PAGE: usize = 4096;

@@ -5,11 +5,11 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use driver_api::Once;
 use driver_api::block::{BlockDevice, Geometry, Operation, Refused, Request, Ticket};
 use driver_api::log;
 use driver_api::sync::IrqLock;
 use driver_api::{Error, Result, Wake, Worker};
-use spin::Once;
 use virtio::Device;
 
 use crate::config::{Config, feature};

@@ -5,11 +5,11 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, Ordering};
 
+use driver_api::Once;
 use driver_api::dma::{ANYWHERE, DmaBuffer};
 use driver_api::net::{ETHERNET_HEADER, Frame, NetClient, NetDevice, NetInfo, NotSent, Offloads};
 use driver_api::sync::IrqLock;
 use driver_api::{Error, Mmio, Result, Wake, Worker, log};
-use spin::Once;
 use virtio::{Completed, Device, Part, Queue};
 
 use crate::header::{self, LEN as HEADER};
@@ -270,7 +270,7 @@ impl Card {
         self.device.restore(&self.receive.lock())?;
         self.device.restore(&self.transmit.lock().queue)?;
         self.device.ready();
-        if self.client.is_completed() {
+        if self.client.get().is_some() {
             self.post();
         }
         Ok(())

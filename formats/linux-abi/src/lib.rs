@@ -14,7 +14,7 @@ mod names;
 mod table;
 
 pub use forms::{Answer, Arg, FORMS, Form, NOT_MADE};
-pub use names::{name_aarch64, name_x64};
+pub use names::{Name, name_aarch64, name_x64};
 pub use table::SYSCALLS;
 
 /// What the kernel's symbol of a call begins with: `sys_read` for `read`.

@@ -12,6 +12,7 @@ pub mod words;
 
 use alloc::vec::Vec;
 
+use crate::strings::Strings;
 use crate::text::Text;
 use end_record::{
     CHANNEL_DEBUGCON, CHANNEL_KEY, CHANNEL_SEMIHOSTING, POWEROFF_DEBUG_EXIT, POWEROFF_KEY,
@@ -299,43 +300,65 @@ pub struct Parsed {
     /// The kernel's options.
     pub options: Options,
     /// Environment variables, `NAME=VALUE`, each name once, in order of first appearance.
-    pub env: Vec<Vec<u8>>,
+    pub env: Strings,
     /// The program and its arguments; empty when neither line names a program.
-    pub words: Vec<Vec<u8>>,
-    /// The values of `virtio_mmio.device=`: `SIZE@BASE:IRQ[:ID]`.
-    pub devices: Vec<Vec<u8>>,
+    pub words: Strings,
     /// What was wrong.
     pub warnings: Vec<Warning>,
 }
 
+/// The name in `NAME=VALUE`.
+fn name(variable: &[u8]) -> &[u8] {
+    variable.split(|&b| b == b'=').next().unwrap_or(variable)
+}
+
 impl Parsed {
     fn set_env(&mut self, variable: &[u8]) {
-        let name = |v: &[u8]| v.iter().position(|&b| b == b'=').unwrap_or(v.len());
-        let key = variable.get(..name(variable)).unwrap_or(variable);
-        match self.env.iter_mut().find(|v| v.get(..name(v)) == Some(key)) {
-            Some(slot) => *slot = variable.to_vec(),
-            None => self.env.push(variable.to_vec()),
+        let mut env = Strings::new();
+        let mut known = false;
+        for old in self.env.iter() {
+            let same = name(old) == name(variable);
+            env.push(if same { variable } else { old });
+            known |= same;
+        }
+        if !known {
+            env.push(variable);
+        }
+        self.env = env;
+    }
+
+    /// Adds `variable` to the environment unless there is one of this name.
+    pub fn default_env(&mut self, variable: &[u8]) {
+        if !self.env.iter().any(|v| name(v) == name(variable)) {
+            self.env.push(variable);
         }
     }
 
-    fn add(&mut self, word: Word<'_>, words: &mut Vec<Vec<u8>>) {
-        let text: Vec<u8> = word.bytes().collect();
+    fn add(&mut self, word: Word<'_>, words: &mut Strings) {
+        let mut buffer = [0; MAX_OPTION];
+        let long: Vec<u8>;
+        let text = match word.copy_to(&mut buffer) {
+            Some(text) => text,
+            None => {
+                long = word.bytes().collect();
+                &long
+            }
+        };
         if word.unclosed {
-            self.warnings.push(Warning::UnclosedQuote(text.clone()));
+            self.warnings.push(Warning::UnclosedQuote(text.to_vec()));
         }
-        match kind(&text) {
+        match kind(text) {
             Kind::Option(_) if text.len() > MAX_OPTION => {
-                self.warnings.push(Warning::BadValue(text));
+                self.warnings.push(Warning::BadValue(text.to_vec()));
             }
             Kind::Option(option) => match apply(&mut self.options, option) {
                 Applied::Done => {}
-                Applied::UnknownKey => self.warnings.push(Warning::UnknownKey(text)),
-                Applied::BadValue => self.warnings.push(Warning::BadValue(text)),
+                Applied::UnknownKey => self.warnings.push(Warning::UnknownKey(text.to_vec())),
+                Applied::BadValue => self.warnings.push(Warning::BadValue(text.to_vec())),
             },
-            Kind::Device => {
-                self.devices.push(text.get(b"virtio_mmio.device=".len()..).unwrap_or(&[]).to_vec());
-            }
             Kind::Env => self.set_env(text.get(b"env.".len()..).unwrap_or(&[])),
+            // Their drivers ask for them, by `values`.
+            Kind::Device => {}
             Kind::Other if words.is_empty() && text == b"--" => {}
             Kind::Other => words.push(text),
         }
@@ -347,15 +370,17 @@ impl Parsed {
 pub fn parse(default: &[u8], given: &[u8]) -> Parsed {
     let mut parsed = Parsed {
         options: Options::DEFAULT,
-        env: Vec::new(),
-        words: Vec::new(),
-        devices: Vec::new(),
+        env: Strings::new(),
+        words: Strings::new(),
         warnings: Vec::new(),
     };
-    let (mut default_words, mut given_words) = (Vec::new(), Vec::new());
-    Words::new(default).for_each(|w| parsed.add(w, &mut default_words));
-    Words::new(given).for_each(|w| parsed.add(w, &mut given_words));
-    parsed.words = if given_words.is_empty() { default_words } else { given_words };
+    for line in [default, given] {
+        let mut words = Strings::new();
+        Words::new(line).for_each(|w| parsed.add(w, &mut words));
+        if !words.is_empty() {
+            parsed.words = words;
+        }
+    }
     parsed
 }
 

@@ -2,8 +2,14 @@ use super::*;
 use proptest::prelude::*;
 use std::string::{String, ToString};
 
-fn text(words: &[Vec<u8>]) -> Vec<String> {
-    words.iter().map(|w| String::from_utf8(w.clone()).unwrap()).collect()
+fn text(words: &Strings) -> Vec<String> {
+    words.iter().map(|w| String::from_utf8(w.to_vec()).unwrap()).collect()
+}
+
+fn devices(line: &str) -> Vec<Vec<u8>> {
+    let mut found = Vec::new();
+    values(line.as_bytes(), "virtio_mmio.device", &mut found);
+    found
 }
 
 fn given(line: &str) -> Parsed {
@@ -12,12 +18,11 @@ fn given(line: &str) -> Parsed {
 
 #[test]
 fn the_kernels_words_are_taken_out_wherever_they_stand() {
-    let p = given(
-        "osier.exit=debugcon /bin/hello --name x osier.loglevel=info env.A=1 virtio_mmio.device=512@0xfeb00000:5",
-    );
+    let line = "osier.exit=debugcon /bin/hello --name x osier.loglevel=info env.A=1 virtio_mmio.device=512@0xfeb00000:5";
+    let p = given(line);
     assert_eq!(text(&p.words), ["/bin/hello", "--name", "x"]);
     assert_eq!(text(&p.env), ["A=1"]);
-    assert_eq!(text(&p.devices), ["512@0xfeb00000:5"]);
+    assert_eq!(devices(line), [b"512@0xfeb00000:5"]);
     assert_eq!(p.options.exit, Some(ExitChannel::Debugcon));
     assert_eq!(p.options.loglevel, LevelFilter::Info);
     assert_eq!(p.warnings, []);
@@ -25,9 +30,10 @@ fn the_kernels_words_are_taken_out_wherever_they_stand() {
 
 #[test]
 fn what_qemu_appends_after_the_separator_is_the_kernels() {
-    let p = given("osier.exit=debugcon -- /bin/app a -- b virtio_mmio.device=512@0xfeb00e00:12");
+    let line = "osier.exit=debugcon -- /bin/app a -- b virtio_mmio.device=512@0xfeb00e00:12";
+    let p = given(line);
     assert_eq!(text(&p.words), ["/bin/app", "a", "--", "b"], "only the first `--` is dropped");
-    assert_eq!(text(&p.devices), ["512@0xfeb00e00:12"]);
+    assert_eq!(devices(line), [b"512@0xfeb00e00:12"]);
 }
 
 #[test]
@@ -100,8 +106,8 @@ fn words_that_only_look_like_variables_are_the_programs() {
 #[test]
 fn bytes_that_are_not_utf8_stay_as_they_are() {
     let p = parse(b"", b"/bin/\xff env.A=\xfe osier.\xfd=1");
-    assert_eq!(p.words, [b"/bin/\xff"]);
-    assert_eq!(p.env, [b"A=\xfe"]);
+    assert_eq!(p.words.as_bytes(), b"/bin/\xff\0");
+    assert_eq!(p.env.as_bytes(), b"A=\xfe\0");
     assert_eq!(
         p.warnings[0].to_string(),
         "command line: unknown option osier.\\xfd=1; there are osier.bootchart osier.debug-panic osier.exit osier.leaks osier.loglevel osier.poweroff osier.root osier.selftest"

@@ -77,6 +77,8 @@ impl<'a> Word<'a> {
     }
 
     /// Copies the word without quotes to `buffer`; `None` when it is longer.
+    // The command line is read twice during a boot: one copy of the code is translated once.
+    #[inline(never)]
     #[must_use]
     pub fn copy_to<'b>(&self, buffer: &'b mut [u8]) -> Option<&'b [u8]> {
         let mut n = 0;

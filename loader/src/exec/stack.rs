@@ -5,6 +5,7 @@
 //! the `envp` pointers and a null, the auxiliary vector ended by `AT_NULL`, then the strings,
 //! the 16 random bytes and a zero word at the very top. The stack pointer is a multiple of 16.
 
+use crate::strings::Strings;
 use alloc::vec::Vec;
 
 /// Keys of the auxiliary vector (`include/uapi/linux/auxvec.h`).
@@ -53,9 +54,9 @@ pub mod at {
 #[derive(Clone, Debug)]
 pub struct Contents<'a> {
     /// Arguments, the program's name first.
-    pub args: &'a [&'a [u8]],
+    pub args: &'a Strings,
     /// `NAME=VALUE` strings.
-    pub env: &'a [&'a [u8]],
+    pub env: &'a Strings,
     /// Path that was started (`AT_EXECFN`).
     pub execfn: &'a [u8],
     /// Name of the platform (`AT_PLATFORM`).
@@ -85,17 +86,17 @@ pub struct TooLong;
 /// # Errors
 /// [`TooLong`] when it does not fit in `limit`.
 pub fn build(top: u64, limit: usize, contents: &Contents<'_>) -> Result<Image, TooLong> {
-    let strings: usize = contents
-        .args
-        .iter()
-        .chain(contents.env)
-        .chain([&contents.execfn, &contents.platform])
-        .map(|s| s.len() + 1)
-        .sum();
+    let lists = [contents.args, contents.env];
+    let texts = [contents.execfn, contents.platform];
     let aux = contents.aux.len() + 4;
-    let words = 1 + contents.args.len() + 1 + contents.env.len() + 1 + 2 * aux;
+    let mut words = 1 + lists.len() + 2 * aux;
     // 8 zero bytes at the top, as Linux leaves.
-    let above = strings + contents.random.len() + 8;
+    let mut above = contents.random.len() + 8;
+    for list in lists {
+        words += list.iter().count();
+        above += list.as_bytes().len();
+    }
+    above += texts.iter().map(|text| text.len() + 1).sum::<usize>();
     let size = (words * 8 + above).next_multiple_of(16);
     if size > limit || size as u64 > top {
         return Err(TooLong);
@@ -104,43 +105,31 @@ pub fn build(top: u64, limit: usize, contents: &Contents<'_>) -> Result<Image, T
 
     let mut bytes = Vec::new();
     bytes.try_reserve_exact(size).map_err(|_| TooLong)?;
-    let mut tail: Vec<u8> = Vec::new();
-    tail.try_reserve_exact(above).map_err(|_| TooLong)?;
-    // The tail grows up from right above the words; what rounding left over is at the top.
-    let tail_at = sp + (words * 8) as u64;
-    let mut keep = |data: &[u8], nul: bool| {
-        let at = tail_at + tail.len() as u64;
-        tail.extend_from_slice(data);
-        if nul {
-            tail.push(0);
-        }
-        at
-    };
     let mut word = |value: u64| bytes.extend_from_slice(&value.to_le_bytes());
-
-    word(contents.args.len() as u64);
-    let random = keep(&contents.random, false);
-    for arg in contents.args {
-        word(keep(arg, true));
+    word(contents.args.iter().count() as u64);
+    // Right above the words: the random bytes, the strings in the order of their pointers,
+    // and what rounding left over.
+    let random = sp + (words * 8) as u64;
+    let mut at = random + contents.random.len() as u64;
+    for list in lists {
+        for string in list.iter() {
+            word(at);
+            at += string.len() as u64 + 1;
+        }
+        word(0);
     }
-    word(0);
-    for var in contents.env {
-        word(keep(var, true));
-    }
-    word(0);
-    let execfn = keep(contents.execfn, true);
-    let platform = keep(contents.platform, true);
-    for &(key, value) in contents.aux {
+    let platform = at + texts[0].len() as u64 + 1;
+    let own = [(at::RANDOM, random), (at::EXECFN, at), (at::PLATFORM, platform), (at::NULL, 0)];
+    for &(key, value) in contents.aux.iter().chain(&own) {
         word(key);
         word(value);
     }
-    for (key, value) in
-        [(at::RANDOM, random), (at::EXECFN, execfn), (at::PLATFORM, platform), (at::NULL, 0)]
-    {
-        word(key);
-        word(value);
+    bytes.extend_from_slice(&contents.random);
+    lists.iter().for_each(|list| bytes.extend_from_slice(list.as_bytes()));
+    for text in texts {
+        bytes.extend_from_slice(text);
+        bytes.push(0);
     }
-    bytes.append(&mut tail);
     bytes.resize(size, 0);
     Ok(Image { sp, bytes })
 }
@@ -150,7 +139,13 @@ mod tests {
     use super::*;
     use alloc::vec;
 
-    fn contents<'a>(args: &'a [&'a [u8]], env: &'a [&'a [u8]]) -> Contents<'a> {
+    fn strings(given: &[&[u8]]) -> Strings {
+        let mut strings = Strings::new();
+        given.iter().for_each(|s| strings.push(s));
+        strings
+    }
+
+    fn contents<'a>(args: &'a Strings, env: &'a Strings) -> Contents<'a> {
         Contents {
             args,
             env,
@@ -176,8 +171,8 @@ mod tests {
 
     #[test]
     fn a_program_can_read_it() {
-        let args: [&[u8]; 2] = [b"hello", b"--exit 3"];
-        let env: [&[u8]; 1] = [b"A=b"];
+        let args = strings(&[b"hello", b"--exit 3"]);
+        let env = strings(&[b"A=b"]);
         let top = 0x7fff_ffff_f000;
         let image = build(top, 4096, &contents(&args, &env)).unwrap();
         assert_eq!(image.sp % 16, 0);
@@ -212,8 +207,8 @@ mod tests {
     fn alignment_holds_for_every_count_and_length() {
         for n in 0..20 {
             let arg = vec![b'x'; n];
-            let args: Vec<&[u8]> = vec![&arg; n];
-            let image = build(1 << 40, 65536, &contents(&args, &[])).unwrap();
+            let args = strings(&vec![&arg[..]; n]);
+            let image = build(1 << 40, 65536, &contents(&args, &Strings::new())).unwrap();
             assert_eq!(image.sp % 16, 0);
             assert_eq!(image.sp + image.bytes.len() as u64, 1 << 40);
         }
@@ -222,7 +217,8 @@ mod tests {
     #[test]
     fn too_much_is_refused() {
         let long = vec![b'x'; 5000];
-        assert_eq!(build(1 << 40, 4096, &contents(&[&long], &[])), Err(TooLong));
-        assert_eq!(build(16, 4096, &contents(&[], &[])), Err(TooLong));
+        let none = Strings::new();
+        assert_eq!(build(1 << 40, 4096, &contents(&strings(&[&long]), &none)), Err(TooLong));
+        assert_eq!(build(16, 4096, &contents(&none, &none)), Err(TooLong));
     }
 }

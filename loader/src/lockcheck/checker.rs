@@ -3,8 +3,8 @@
 use core::panic::Location;
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use driver_api::Once;
 use driver_api::sync::check::{self, LockChecker};
-use spin::Once;
 
 use crate::arch;
 use crate::percpu::MAX_CPUS;

@@ -4,9 +4,9 @@ use core::fmt::{self, Write};
 use core::sync::atomic::{AtomicU8, Ordering};
 
 use driver_api::Console;
+use driver_api::Once;
 use driver_api::sync::IrqLock;
 use log::{Level, LevelFilter, Log, Metadata, Record};
-use spin::Once;
 
 use super::line::{self, Line};
 use super::ring::Ring;

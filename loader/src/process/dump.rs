@@ -144,6 +144,6 @@ fn add_crash(process: &Process, thread: &UserThread, crash: &Crash) {
     ]);
     item.text(&crash.info);
     item.text(&process.name);
-    item.text(&process.cmdline);
+    item.text(process.cmdline.as_bytes());
     add(item);
 }

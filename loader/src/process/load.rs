@@ -12,6 +12,7 @@ use crate::mm::PAGE_SIZE;
 use crate::mm::aspace::{AddressSpace, Bounds, Place};
 use crate::mm::pages::UserPages;
 use crate::mm::vma::{Backing, Prot, Role, Vma};
+use crate::strings::Strings;
 use crate::text::Text;
 use crate::user;
 use alloc::sync::Arc;
@@ -20,8 +21,8 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::sync::atomic::{AtomicUsize, Ordering};
 use driver_api::Error;
+use driver_api::Once;
 use driver_api::vfs::FileType;
-use spin::Once;
 
 /// The first thread's stack, as Linux's `RLIMIT_STACK`.
 pub const STACK_SIZE: usize = 8 << 20;
@@ -278,7 +279,7 @@ impl Loaded {
     ///
     /// # Errors
     /// `Arguments`, `NoEntropy`, `Memory`.
-    pub fn finish(start: &Prepared, args: &[&[u8]], env: &[&[u8]]) -> Result<usize, LoadError> {
+    pub fn finish(start: &Prepared, args: &Strings, env: &Strings) -> Result<usize, LoadError> {
         for &(at, len) in &start.zeroes {
             user::zero(at, len).map_err(|_| LoadError::Memory)?;
         }

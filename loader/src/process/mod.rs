@@ -21,14 +21,15 @@ use crate::mm::PhysAddr;
 use crate::mm::aspace::{AddressSpace, FaultError};
 use crate::mm::pages::UserPages;
 use crate::signal::number;
+use crate::strings::Strings;
 use crate::sync::Mutex;
 use crate::trap::{Access, Exception};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU32, Ordering};
+use driver_api::Once;
 use driver_api::Result;
 use driver_api::sync::IrqLock;
-use spin::Once;
 
 pub use crash::Crash;
 pub use dump::dump;
@@ -71,7 +72,7 @@ pub struct Process {
     /// The program's path, for reports.
     pub name: Vec<u8>,
     /// Its arguments, each with a NUL, as `/proc/self/cmdline` has them.
-    pub cmdline: Vec<u8>,
+    pub cmdline: Strings,
     /// What it wants done with signals, from signal 1.
     pub actions: IrqLock<[crate::signal::Action; 64]>,
     /// Its threads.

@@ -100,7 +100,7 @@ fn filesystems(out: &mut dyn Write) -> Result {
 }
 
 fn cmdline(out: &mut dyn Write) -> Result {
-    get().map_or(Ok(()), |p| raw(out, &p.cmdline))
+    get().map_or(Ok(()), |p| raw(out, p.cmdline.as_bytes()))
 }
 
 fn comm(out: &mut dyn Write) -> Result {

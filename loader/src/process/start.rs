@@ -15,6 +15,7 @@ use crate::fs::{Credentials, MountTable, NewMount, Path, devfs, initial};
 use crate::log::direct;
 use crate::mm::{PhysRange, image};
 use crate::signal::{Set, number};
+use crate::strings::Strings;
 use crate::sync::Mutex;
 use crate::text::Text;
 use crate::thread::{self as kernel, UserContext};
@@ -42,7 +43,7 @@ fn fail(why: fmt::Arguments<'_>) -> ! {
 }
 
 /// Starts the program that the command line names.
-pub fn start(parsed: Parsed) -> ! {
+pub fn start(mut parsed: Parsed) -> ! {
     let (mounts, root) = mount_root();
     if let Some(console) = crate::log::console() {
         TTY.attach(console, key);
@@ -59,11 +60,10 @@ pub fn start(parsed: Parsed) -> ! {
 
     let files = open_console(&walker)
         .unwrap_or_else(|e| fail(format_args!("/dev/console cannot be opened: {e:?}")));
-    let mut cmdline = Vec::new();
-    for word in &parsed.words {
-        cmdline.extend_from_slice(word);
-        cmdline.push(0);
+    if parsed.words.is_empty() {
+        parsed.words.push(&name);
     }
+    ENVIRONMENT.iter().for_each(|variable| parsed.default_env(variable));
     let first = UserThread::new(PID, Set::default());
     let places = Places { root: root.clone(), cwd: root.clone(), umask: 0o022 };
     let trampoline = handler::place_trampoline(&space).unwrap_or(0);
@@ -76,13 +76,13 @@ pub fn start(parsed: Parsed) -> ! {
         who: Credentials::ROOT,
         program: path,
         name: name.clone(),
-        cmdline,
+        cmdline: parsed.words,
         actions: IrqLock::new([crate::signal::Action::default(); 64]),
         threads: IrqLock::new(Vec::from([first.clone()])),
         trampoline,
         next_tid: AtomicU32::new(PID + 1),
     };
-    PROCESS.call_once(|| process);
+    let process = PROCESS.call_once(|| process);
 
     // From here on this thread is the program's first one.
     let running = kernel::current();
@@ -95,18 +95,11 @@ pub fn start(parsed: Parsed) -> ! {
     running.set_user(context);
 
     handler::fill_trampoline(trampoline);
-    let env = environment(&parsed.env);
-    let args: Vec<&[u8]> = if parsed.words.is_empty() {
-        Vec::from([&name[..]])
-    } else {
-        parsed.words.iter().map(Vec::as_slice).collect()
-    };
-    let sp = Loaded::finish(&prepared, &args, &env)
+    let sp = Loaded::finish(&prepared, &process.cmdline, &parsed.env)
         .unwrap_or_else(|e| fail(format_args!("{}: {e}", Text(&name))));
     let frame = TrapFrame::new_user(entry, sp);
     // Nothing that is owned here is dropped after this: the stack is given to the program.
-    drop((args, env));
-    drop((prepared, parsed, name, root));
+    drop((prepared, parsed.env, parsed.warnings, name, root));
     resume_user(&frame)
 }
 
@@ -191,28 +184,30 @@ fn mount_rest(mounts: &MountTable, fs: &RamFs, root: &Path) -> Result<()> {
 }
 
 /// The program's path, and its file; or says what was looked for, and ends.
-fn find_program(walker: &Walker<'_>, words: &[Vec<u8>]) -> (Vec<u8>, load::Found) {
-    let candidates: Vec<Vec<u8>> = match words.first() {
-        Some(program) if program.contains(&b'/') => Vec::from([program.clone()]),
-        Some(program) => SEARCH.iter().map(|dir| [dir, &program[..]].concat()).collect(),
-        None => DEFAULTS.iter().map(|path| path.to_vec()).collect(),
+fn find_program(walker: &Walker<'_>, words: &Strings) -> (Vec<u8>, load::Found) {
+    let program = words.iter().next();
+    let places: &[&[u8]] = match program {
+        Some(path) if path.contains(&b'/') => &[b""],
+        Some(_) => &SEARCH,
+        None => &DEFAULTS,
     };
-    for path in &candidates {
-        match load::find(walker, path) {
-            Ok(found) => return (path.clone(), found),
+    let candidates = || places.iter().map(|place| [place, program.unwrap_or_default()].concat());
+    for path in candidates() {
+        match load::find(walker, &path) {
+            Ok(found) => return (path, found),
             Err(LoadError::File(Error::NotFound | Error::NotDirectory)) => {}
-            Err(e) => fail(format_args!("{}: {e}", Text(path))),
+            Err(e) => fail(format_args!("{}: {e}", Text(&path))),
         }
     }
     let mut looked = Vec::new();
-    for path in &candidates {
+    for path in candidates() {
         if !looked.is_empty() {
             looked.extend_from_slice(b", ");
         }
-        looked.extend_from_slice(path);
+        looked.extend_from_slice(&path);
     }
     let looked = Text(&looked);
-    match words.first() {
+    match program {
         Some(program) => {
             fail(format_args!("no program {}: looked for {looked} in the image", Text(program)))
         }
@@ -232,16 +227,4 @@ fn open_console(walker: &Walker<'_>) -> Result<Table<Arc<OpenFile>>> {
         files.add(file.clone(), false, 0)?;
     }
     Ok(files)
-}
-
-/// The command line's variables, and the defaults for those that it does not name.
-fn environment(given: &[Vec<u8>]) -> Vec<&[u8]> {
-    let mut all: Vec<&[u8]> = Vec::new();
-    for variable in given.iter().map(Vec::as_slice).chain(ENVIRONMENT) {
-        let name = variable.split_inclusive(|&b| b == b'=').next().unwrap_or(variable);
-        if !all.iter().any(|v| v.starts_with(name)) {
-            all.push(variable);
-        }
-    }
-    all
 }

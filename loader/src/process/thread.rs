@@ -19,7 +19,7 @@ pub struct UserThread {
     /// Its number, as the app sees it; the first one's is the process's.
     pub tid: u32,
     /// The kernel's side.
-    pub kernel: spin::Once<Weak<Thread>>,
+    pub kernel: driver_api::Once<Weak<Thread>>,
     /// Where to write 0 and wake a futex at its end (`set_tid_address`).
     pub clear_tid: AtomicUsize,
     /// Head of its robust futexes.
@@ -52,7 +52,7 @@ impl UserThread {
     pub fn new(tid: u32, blocked: Set) -> Arc<Self> {
         Arc::new(Self {
             tid,
-            kernel: spin::Once::new(),
+            kernel: driver_api::Once::new(),
             clear_tid: AtomicUsize::new(0),
             robust_list: AtomicUsize::new(0),
             signals: IrqLock::new(Signals { blocked, ..Signals::default() }),
@@ -189,7 +189,7 @@ pub fn action(process: &Process, signal: u8) -> Action {
 type SignalInfo = fn(u8) -> Option<[u8; INFO_LEN]>;
 
 /// Set by those who send such signals: a kernel without timers holds nothing of them.
-static SIGNAL_INFO: spin::Once<SignalInfo> = spin::Once::new();
+static SIGNAL_INFO: driver_api::Once<SignalInfo> = driver_api::Once::new();
 
 /// From now on `know` is asked for the `siginfo` of signals.
 pub fn set_signal_info(know: SignalInfo) {

@@ -43,7 +43,7 @@ pub struct CpuSched {
     /// Who ran before the switch that is under way.
     previous: IrqLock<Option<Arc<Thread>>>,
     /// Runs when nobody is ready; in no list.
-    idle: spin::Once<Arc<Thread>>,
+    idle: driver_api::Once<Arc<Thread>>,
     /// The idle thread runs: whoever has work may send it here.
     idling: AtomicBool,
     /// How many are in `ready`, read without its lock.
@@ -60,7 +60,7 @@ impl CpuSched {
             running: RunningSlot::new(),
             ready: IrqLock::new(Ready { lists: [const { List::new() }; LEVELS] }),
             previous: IrqLock::new(None),
-            idle: spin::Once::new(),
+            idle: driver_api::Once::new(),
             idling: AtomicBool::new(false),
             queued: AtomicUsize::new(0),
             since: AtomicU64::new(0),

@@ -4,8 +4,8 @@
 use core::arch::asm;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+use driver_api::Once;
 use driver_api::{Mmio, Resource};
-use spin::Once;
 
 use super::cpu::mrs;
 use super::platform;

@@ -3,9 +3,9 @@
 use core::arch::asm;
 use core::sync::atomic::{AtomicU32, Ordering};
 
+use driver_api::Once;
 use driver_api::sync::IrqLock;
 use driver_api::{Error, IrqLine, Mmio, MsiMessage, Result, Trigger};
-use spin::Once;
 
 use super::describe::GICS;
 use super::platform;

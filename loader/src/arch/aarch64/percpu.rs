@@ -4,7 +4,7 @@ use core::arch::asm;
 use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use driver_api::Mmio;
-use spin::Once;
+use driver_api::Once;
 
 use crate::percpu::PerCpu;
 

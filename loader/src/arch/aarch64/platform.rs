@@ -2,9 +2,9 @@
 
 use alloc::vec::Vec;
 
+use driver_api::Once;
 use driver_api::Resource;
 use driver_api::pci::Host;
-use spin::Once;
 
 use super::{describe, pci};
 use crate::dtb::{Dtb, Gic, Path};

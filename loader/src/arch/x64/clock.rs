@@ -142,7 +142,7 @@ impl Reference {
 }
 
 /// The first reading.
-static FIRST: spin::Once<(Reference, Sample)> = spin::Once::new();
+static FIRST: driver_api::Once<(Reference, Sample)> = driver_api::Once::new();
 /// Ticks a second of the TSC.
 static TSC_HZ: AtomicU64 = AtomicU64::new(GUESS_HZ);
 /// Counts a second of the local APIC's timer.

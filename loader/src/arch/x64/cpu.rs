@@ -128,6 +128,8 @@ mod feature {
 
 /// CPUID leaf `leaf`, sub-leaf `sub`, as [eax, ebx, ecx, edx]; zeroes above the highest leaf
 /// of its range, where the CPU would answer with another leaf's data.
+// Inlined, seven copies of it would run cold in each boot.
+#[inline(never)]
 #[must_use]
 pub fn cpuid(leaf: u32, sub: u32) -> [u32; 4] {
     let highest = core::arch::x86_64::__cpuid(leaf & 0xf000_0000).eax;

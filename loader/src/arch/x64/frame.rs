@@ -226,31 +226,34 @@ impl TrapFrame {
 
     /// Names and values, for reports.
     pub fn registers(&self) -> impl Iterator<Item = (&'static str, usize)> + '_ {
-        [
-            ("rip", self.rip),
-            ("rsp", self.rsp),
-            ("rbp", self.rbp),
-            ("rflags", self.rflags),
-            ("rax", self.rax),
-            ("rbx", self.rbx),
-            ("rcx", self.rcx),
-            ("rdx", self.rdx),
-            ("rsi", self.rsi),
-            ("rdi", self.rdi),
-            ("r8", self.r8),
-            ("r9", self.r9),
-            ("r10", self.r10),
-            ("r11", self.r11),
-            ("r12", self.r12),
-            ("r13", self.r13),
-            ("r14", self.r14),
-            ("r15", self.r15),
-            ("cs", self.cs),
-            ("code", self.code),
-        ]
-        .into_iter()
-        // Of the kernel's own faults this is the last one.
-        .chain((!self.is_user()).then(|| ("cr2", cr2())))
+        let values = [
+            self.rip,
+            self.rsp,
+            self.rbp,
+            self.rflags,
+            self.rax,
+            self.rbx,
+            self.rcx,
+            self.rdx,
+            self.rsi,
+            self.rdi,
+            self.r8,
+            self.r9,
+            self.r10,
+            self.r11,
+            self.r12,
+            self.r13,
+            self.r14,
+            self.r15,
+            self.cs,
+            self.code,
+        ];
+        // One string: a list of names would be pointers, and relocations.
+        "rip rsp rbp rflags rax rbx rcx rdx rsi rdi r8 r9 r10 r11 r12 r13 r14 r15 cs code"
+            .split(' ')
+            .zip(values)
+            // Of the kernel's own faults this is the last one.
+            .chain((!self.is_user()).then(|| ("cr2", cr2())))
     }
 
     /// Whether interrupts were on.

@@ -54,7 +54,7 @@ pub(super) const NOTIFY_VECTOR: u8 = 0xfd;
 pub(super) const TIMER_VECTOR: u8 = 0xef;
 
 static X2APIC: AtomicBool = AtomicBool::new(false);
-static REGISTERS: spin::Once<Mmio> = spin::Once::new();
+static REGISTERS: driver_api::Once<Mmio> = driver_api::Once::new();
 
 fn read(register: u32) -> u32 {
     if X2APIC.load(Ordering::Relaxed) {

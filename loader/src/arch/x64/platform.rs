@@ -18,7 +18,7 @@ const SERIAL: [(u16, u8); 4] = [(0x3f8, 4), (0x2f8, 3), (0x3e8, 4), (0x2e8, 3)];
 /// Registers of each.
 const SERIAL_LEN: u16 = 8;
 
-static TABLES: spin::Once<Tables> = spin::Once::new();
+static TABLES: driver_api::Once<Tables> = driver_api::Once::new();
 
 /// Reads the firmware's tables; early, while `memory` shows the first 4 GiB.
 pub(super) fn init(memory: &impl PhysMemory, rsdp: Option<u64>) {

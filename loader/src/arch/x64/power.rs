@@ -16,7 +16,7 @@ const SLEEP_TYPE_SHIFT: u8 = 2;
 const SLEEP_ENABLE: u8 = 1 << 5;
 
 /// The page of the sleep control register and its offset in it, mapped before it is needed.
-static SLEEP_REGISTER: spin::Once<(Mmio, usize)> = spin::Once::new();
+static SLEEP_REGISTER: driver_api::Once<(Mmio, usize)> = driver_api::Once::new();
 
 /// Maps what [`off`] will need: a panic may come with no memory left.
 pub(super) fn init() {

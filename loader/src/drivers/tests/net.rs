@@ -6,10 +6,10 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
 use driver_api::Error;
+use driver_api::Once;
 use driver_api::dma::DmaBuffer;
 use driver_api::net::{ETHERNET_HEADER, Frame, NetClient, NetDevice};
 use driver_api::sync::IrqLock;
-use spin::Once;
 
 use crate::drivers::net::get;
 use crate::mm::dma::Frames;

@@ -13,9 +13,9 @@ pub use registry::{at_end, forget, mounted, sync_all, sync_fs};
 use super::Path;
 use crate::mm::{PAGE_SIZE, PhysAddr};
 use core::ops::Range;
+use driver_api::Once;
 use driver_api::paged::{CacheSlot, Paged};
 use driver_api::{Error, Result};
-use spin::Once;
 
 /// Bytes in a page, as offsets count.
 pub const PAGE: u64 = PAGE_SIZE as u64;

@@ -5,9 +5,9 @@
 use crate::sync::Mutex;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use driver_api::Once;
 use driver_api::Result;
 use driver_api::paged::FileSystem;
-use spin::Once;
 
 static MOUNTED: Mutex<Vec<Arc<dyn FileSystem>>> = Mutex::new(Vec::new());
 /// What to do before the machine ends: set by the first mount.

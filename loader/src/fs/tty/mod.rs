@@ -38,8 +38,8 @@ type SignalHook = fn(Key);
 pub struct Tty {
     discipline: IrqLock<Discipline>,
     input: WaitQueue,
-    console: spin::Once<&'static dyn Console>,
-    signal: spin::Once<SignalHook>,
+    console: driver_api::Once<&'static dyn Console>,
+    signal: driver_api::Once<SignalHook>,
     size: IrqLock<[u16; 4]>,
 }
 
@@ -47,8 +47,8 @@ pub struct Tty {
 pub static TTY: Tty = Tty {
     discipline: IrqLock::new(Discipline::raw()),
     input: WaitQueue::new(),
-    console: spin::Once::new(),
-    signal: spin::Once::new(),
+    console: driver_api::Once::new(),
+    signal: driver_api::Once::new(),
     size: IrqLock::new([0; 4]),
 };
 
