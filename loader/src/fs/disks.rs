@@ -7,9 +7,9 @@ use super::file::Stream;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::any::Any;
+use driver_api::Once;
 use driver_api::Result;
 use driver_api::block::BlockDevice;
-use spin::Once;
 
 /// Their major number (`BLOCK_EXT_MAJOR` of Linux); the minor one is that of the name.
 pub const MAJOR: u32 = 259;
