@@ -40,6 +40,14 @@ pub mod number {
     pub const TTOU: u8 = 22;
     /// Urgent data.
     pub const URG: u8 = 23;
+    /// More CPU time than the soft limit allows.
+    pub const XCPU: u8 = 24;
+    /// A file longer than the limit allows.
+    pub const XFSZ: u8 = 25;
+    /// A timer of the app's own CPU time expired.
+    pub const VTALRM: u8 = 26;
+    /// A timer of all its CPU time expired.
+    pub const PROF: u8 = 27;
     /// The window changed.
     pub const WINCH: u8 = 28;
     /// A system call that does not exist.
@@ -93,9 +101,10 @@ pub enum ByDefault {
 pub const fn default(signal: u8) -> ByDefault {
     use number::{
         ABRT, BUS, CHLD, CONT, FPE, ILL, QUIT, SEGV, STOP, SYS, TRAP, TSTP, TTIN, TTOU, URG, WINCH,
+        XCPU, XFSZ,
     };
     match signal {
-        QUIT | ILL | TRAP | ABRT | BUS | FPE | SEGV | SYS => ByDefault::Crash,
+        QUIT | ILL | TRAP | ABRT | BUS | FPE | SEGV | XCPU | XFSZ | SYS => ByDefault::Crash,
         CHLD | CONT | STOP | TSTP | TTIN | TTOU | URG | WINCH => ByDefault::Ignore,
         _ => ByDefault::End,
     }

@@ -6,6 +6,7 @@ use crate::arch::trap::TrapFrame;
 use crate::end::{End, finish};
 use crate::log::Direct;
 use crate::panic::backtrace;
+use crate::thread;
 
 pub use crate::mm::aspace::Access;
 
@@ -32,23 +33,29 @@ pub enum Exception {
 
 /// A system call of the thread that runs. Interrupts are on.
 pub fn syscall(frame: &mut TrapFrame) {
+    thread::enter_kernel();
     crate::process::syscall(frame);
 }
 
 /// A page fault at a user address; whether access is possible now. Interrupts are as they
 /// were where it came from.
 pub fn page_fault(frame: &mut TrapFrame, address: usize, access: Access) -> bool {
+    if frame.is_user() {
+        thread::enter_kernel();
+    }
     crate::process::page_fault(frame, address, access)
 }
 
 /// An exception of user mode: becomes a signal.
 pub fn user_exception(frame: &mut TrapFrame, exception: Exception) {
+    thread::enter_kernel();
     crate::process::exception(frame, exception);
 }
 
 /// The last thing before a return to user mode.
 pub fn return_to_user(frame: &mut TrapFrame) {
     crate::process::return_to_user(frame);
+    thread::leave_kernel();
 }
 
 /// An exception that the kernel cannot survive.

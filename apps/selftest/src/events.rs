@@ -20,7 +20,7 @@ pub const TESTS: &[Test] = &[
 const EVENT: usize = if cfg!(target_arch = "x86_64") { 12 } else { 16 };
 
 /// A call that must not fail.
-fn call(name: &str, args: &[usize]) -> Result<usize, String> {
+pub fn call(name: &str, args: &[usize]) -> Result<usize, String> {
     let result = raw::named(name, args);
     usize::try_from(result).map_err(|_| format!("{name}{args:x?} gave {result}"))
 }
@@ -97,7 +97,7 @@ fn wakes() -> Result<(), String> {
 }
 
 /// A `struct itimerspec`: value, then every interval.
-fn setting(value: Duration, interval: Duration) -> [u64; 4] {
+pub fn setting(value: Duration, interval: Duration) -> [u64; 4] {
     let parts = |d: Duration| [d.as_secs(), u64::from(d.subsec_nanos())];
     let ([a, b], [c, d]) = (parts(interval), parts(value));
     [a, b, c, d]
@@ -132,10 +132,10 @@ extern "C" fn count(_signal: i32) {
 }
 
 unsafe extern "C" {
-    fn signal(signal: i32, handler: extern "C" fn(i32)) -> usize;
+    pub fn signal(signal: i32, handler: extern "C" fn(i32)) -> usize;
 }
 
-const SIGALRM: i32 = 14;
+pub const SIGALRM: i32 = 14;
 
 fn signal_timers() -> Result<(), String> {
     COUNT.store(0, Ordering::SeqCst);
@@ -224,7 +224,7 @@ fn busy() -> Result<(), String> {
 }
 
 /// What a CPU-time clock says.
-fn clock(id: usize) -> Result<Duration, String> {
+pub fn clock(id: usize) -> Result<Duration, String> {
     let mut time = [0_u64; 2];
     call("clock_gettime", &[id, time.as_mut_ptr().expose_provenance()])?;
     Ok(Duration::new(time[0], time[1] as u32))

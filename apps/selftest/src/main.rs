@@ -10,6 +10,7 @@
 //! ```
 
 mod calls;
+mod cpu;
 mod crash;
 mod disk;
 mod events;
@@ -63,6 +64,7 @@ fn all(filter: &str) -> Vec<Test> {
             .concat();
     if on_osier() {
         all.extend(events::TESTS);
+        all.extend(cpu::TESTS);
         all.extend(calls::TESTS);
     }
     // Asked for by name only: they take all memory.

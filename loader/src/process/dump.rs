@@ -68,8 +68,9 @@ fn add_thread(thread: &UserThread, frame: &TrapFrame) {
     let running = kernel::current();
     let Some(context) = running.user() else { return };
     let signals = *thread.signals.lock();
+    let time = running.cpu_time();
     let mut item = Item::new(kind::THREAD, THREAD_ROOM);
-    item.words(&[thread.tid.into(), signals.blocked.0, signals.pending.0, running.cpu_ns(), 0]);
+    item.words(&[thread.tid.into(), signals.blocked.0, signals.pending.0, time.user, time.system]);
     context.with_fpu(|fpu| {
         registers::add(&mut item, frame, fpu, &|item| running.with_name(|name| item.text(name)));
     });

@@ -36,8 +36,8 @@ pub use dump::dump;
 pub use handler::return_from as return_from_handler;
 pub use start::start;
 pub use thread::{
-    NewThread, UserThread, cpu_ns, current, exit_thread, send_to_process, set_signal_info,
-    signal_info, spawn_thread, try_current,
+    NewThread, UserThread, cpu_ns, cpu_time, current, exit_thread, send_to_process,
+    set_signal_info, signal_info, spawn_thread, try_current,
 };
 
 /// Number of the process, as the app sees it.

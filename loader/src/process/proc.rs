@@ -142,15 +142,16 @@ fn maps(out: &mut dyn Write) -> Result {
     Ok(())
 }
 
-/// The fields up to `rss` (24), the rest 0; the kernel's time counts as the app's.
+/// The fields up to `rss` (24), the rest 0.
 fn stat(out: &mut dyn Write) -> Result {
     let Some(process) = get() else { return Ok(()) };
     let usage = process.space.usage();
     let threads = process.threads.lock().len();
-    let ticks = super::cpu_ns(process) / 10_000_000;
+    let time = super::cpu_time(process);
+    let [user, system] = [time.user, time.system].map(|ns| ns / 10_000_000);
     write!(out, "{PID} (")?;
     raw(out, name(process))?;
-    write!(out, ") R 0 {PID} {PID} 0 -1 0 0 0 0 0 {ticks} 0 0 0 20 0 {threads} 0 0 ")?;
+    write!(out, ") R 0 {PID} {PID} 0 -1 0 0 0 0 0 {user} {system} 0 0 20 0 {threads} 0 0 ")?;
     write!(out, "{} {}", usage.pages * 4096, usage.owned)?;
     (25..=52).try_for_each(|_| out.write_str(" 0"))?;
     out.write_str("\n")

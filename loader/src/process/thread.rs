@@ -5,7 +5,7 @@ use crate::arch::signal::INFO_LEN;
 use crate::arch::trap::TrapFrame;
 use crate::end::{End, finish};
 use crate::signal::{self, Action, ByDefault, Set, number};
-use crate::thread::{self as kernel, Priority, Thread, UserContext};
+use crate::thread::{self as kernel, CpuTime, Priority, Thread, UserContext};
 use crate::trap::Access;
 use crate::user;
 use alloc::boxed::Box;
@@ -308,16 +308,37 @@ pub fn spawn_thread(
     Ok(tid)
 }
 
-/// What the threads that have ended had run, in ns.
-static ENDED_NS: AtomicU64 = AtomicU64::new(0);
+/// What the threads that have ended had run.
+static ENDED_USER: AtomicU64 = AtomicU64::new(0);
+static ENDED_SYSTEM: AtomicU64 = AtomicU64::new(0);
 
-/// How long the process has run on all CPUs, in ns. The kernel's work for it counts as its
-/// own.
+/// How long the process has run on all CPUs, in ns: [`CpuTime::total`] of [`cpu_time`].
 #[must_use]
 pub fn cpu_ns(process: &Process) -> u64 {
     let threads = process.threads.lock();
     let live = threads.iter().filter_map(|t| t.kernel.get()?.upgrade()).map(|t| t.cpu_ns());
-    ENDED_NS.load(Ordering::Relaxed) + live.sum::<u64>()
+    let ended = ENDED_USER.load(Ordering::Relaxed) + ENDED_SYSTEM.load(Ordering::Relaxed);
+    ended + live.sum::<u64>()
+}
+
+/// How long the process has run on all CPUs.
+#[must_use]
+pub fn cpu_time(process: &Process) -> CpuTime {
+    let threads = process.threads.lock();
+    let live = threads.iter().filter_map(|t| t.kernel.get()?.upgrade()).map(|t| t.cpu_time());
+    let ended = CpuTime {
+        user: ENDED_USER.load(Ordering::Relaxed),
+        system: ENDED_SYSTEM.load(Ordering::Relaxed),
+    };
+    live.fold(ended, |sum, time| sum + time)
+}
+
+impl UserThread {
+    /// How long it has run; `None` when it has ended.
+    #[must_use]
+    pub fn cpu_time(&self) -> Option<CpuTime> {
+        Some(self.kernel.get()?.upgrade()?.cpu_time())
+    }
 }
 
 /// Ends the thread that runs; with the last one the process ends, with `status`.
@@ -330,7 +351,9 @@ pub fn exit_thread(status: u8) -> ! {
             let before = threads.len();
             if let Some(at) = threads.iter().position(|t| t.tid == thread.tid) {
                 threads.swap_remove(at);
-                ENDED_NS.fetch_add(kernel::current().cpu_ns(), Ordering::Relaxed);
+                let time = kernel::current().cpu_time();
+                ENDED_USER.fetch_add(time.user, Ordering::Relaxed);
+                ENDED_SYSTEM.fetch_add(time.system, Ordering::Relaxed);
             }
             before == 1
         };

@@ -5,6 +5,7 @@
 //! when its function does. This is the only place that knows an errno.
 
 mod clone;
+pub mod cpu_clock;
 mod errno;
 mod events;
 pub mod futex;

@@ -1,6 +1,6 @@
 //! The process and its threads: numbers, ends, limits, the system.
 
-use super::{Errno, Outcome, process, syscall};
+use super::{Errno, Outcome, cpu_clock, process, syscall};
 use crate::arch;
 use crate::fs::table::MAX_FILES;
 use crate::mm::{PAGE_SIZE, frames};
@@ -19,12 +19,37 @@ const LIMITS: [(u32, u64, u64); 3] = [
     (7, MAX_FILES as u64, MAX_FILES as u64), // NOFILE
 ];
 
+/// `RLIMIT_CPU`, the one that can be changed.
+const CPU: u32 = 0;
+
 fn limit(resource: u32) -> Result<(u64, u64), Errno> {
-    if resource > 15 {
-        return Err(Errno::EINVAL);
+    match resource {
+        CPU => return Ok(cpu_clock::limit()),
+        16.. => return Err(Errno::EINVAL),
+        _ => {}
     }
     let found = LIMITS.iter().find(|l| l.0 == resource);
     Ok(found.map_or((UNLIMITED, UNLIMITED), |l| (l.1, l.2)))
+}
+
+/// Sets a limit as a `struct rlimit` at `from` says. Those but that of CPU time do not change;
+/// asking for no more than there is succeeds.
+fn set_limit(resource: u32, from: usize) -> Outcome {
+    let (_, hard) = limit(resource)?;
+    let new = user::read_u64(from)?;
+    let new_hard = user::read_u64(from.checked_add(8).ok_or(Error::Fault)?)?;
+    if new > new_hard {
+        return Err(Errno::EINVAL);
+    }
+    if resource == CPU {
+        // The first user may raise it again.
+        if new_hard > hard && process()?.who.uid != 0 {
+            return Err(Errno::EPERM);
+        }
+        cpu_clock::set_limit(new, new_hard)?;
+        return Ok(0);
+    }
+    if new_hard > hard { Err(Errno::EPERM) } else { Ok(0) }
 }
 
 fn write_limit(to: usize, (soft, hard): (u64, u64)) -> Result<(), Error> {
@@ -270,49 +295,40 @@ syscall! {
         Ok(0)
     }
 
-    /// `setrlimit(2)`: limits do not change; asking for no more than there is succeeds.
+    /// `setrlimit(2)`: limits but that of CPU time do not change; asking for no more than
+    /// there is succeeds.
     fn setrlimit(resource: u32, from: usize) {
-        let (soft, hard) = limit(resource)?;
-        let new = user::read_u64(from)?;
-        let new_hard = user::read_u64(from.checked_add(8).ok_or(Error::Fault)?)?;
-        if new > new_hard {
-            return Err(Errno::EINVAL);
-        }
-        if new_hard > hard || (new > soft && new > hard) { Err(Errno::EPERM) } else { Ok(0) }
+        set_limit(resource, from)
     }
 
     /// `prlimit64(2)` of this process; as `getrlimit` and `setrlimit`.
     fn prlimit64(pid: i32, resource: u32, new: usize, old: usize) {
         is_self(pid)?;
-        let (soft, hard) = limit(resource)?;
+        let before = limit(resource)?;
         if new != 0 {
-            let wanted = user::read_u64(new)?;
-            let wanted_hard = user::read_u64(new.checked_add(8).ok_or(Error::Fault)?)?;
-            if wanted > wanted_hard {
-                return Err(Errno::EINVAL);
-            }
-            if wanted_hard > hard {
-                return Err(Errno::EPERM);
-            }
+            set_limit(resource, new)?;
         }
         if old != 0 {
-            write_limit(old, (soft, hard))?;
+            write_limit(old, before)?;
         }
         Ok(0)
     }
 
-    /// `getrusage(2)`: the kernel's time counts as the app's.
+    /// `getrusage(2)`: times and the greatest size.
     fn getrusage(who: i32, to: usize) {
         // RUSAGE_SELF, RUSAGE_THREAD; there are no RUSAGE_CHILDREN.
-        let micros = match who {
-            0 => crate::process::cpu_ns(process()?),
-            1 => thread::current().cpu_ns(),
-            -1 => 0,
+        let time = match who {
+            0 => crate::process::cpu_time(process()?),
+            1 => thread::current().cpu_time(),
+            -1 => thread::CpuTime::default(),
             _ => return Err(Errno::EINVAL),
-        } / 1000;
+        };
+        let [user, system] = [time.user, time.system].map(|ns| ns / 1000);
         let resident = process()?.space.usage().owned as u64 * 4;
         let mut raw = [0; 144];
-        let words = [micros / 1_000_000, micros % 1_000_000, 0, 0, resident];
+        let second = 1_000_000;
+        let words =
+            [user / second, user % second, system / second, system % second, resident];
         for (to, word) in raw.as_chunks_mut::<8>().0.iter_mut().zip(words) {
             *to = word.to_le_bytes();
         }

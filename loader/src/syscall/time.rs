@@ -1,6 +1,7 @@
 //! Clocks and sleeps.
 
-use super::{Errno, syscall};
+use super::{Errno, cpu_clock, syscall};
+use crate::arch::calls;
 use crate::sync::Woken;
 use crate::{thread, time, user};
 use driver_api::Error;
@@ -34,7 +35,10 @@ fn read(id: u32) -> Result<u64, Errno> {
         // PROCESS_CPUTIME_ID, THREAD_CPUTIME_ID.
         2 => crate::process::get().map_or(0, crate::process::cpu_ns),
         3 => thread::current().cpu_ns(),
-        _ => return Err(Errno::EINVAL),
+        id => {
+            // Other processes' and threads': negative numbers.
+            return calls::read_cpu_clock(id).ok_or(Errno::EINVAL);
+        }
     })
 }
 
@@ -96,7 +100,8 @@ fn sleep(deadline: u64, left: usize) -> super::Outcome {
 }
 
 syscall! {
-    /// `clock_gettime(2)`.
+    /// `clock_gettime(2)`: clocks of single threads' CPU time, and of user time alone, in
+    /// kernels with `clock_getres` or another call that asks for such.
     fn clock_gettime(id: u32, to: usize) {
         write_timespec(to, read(id)?)?;
         Ok(0)
@@ -145,12 +150,13 @@ syscall! {
         Ok(secs as usize)
     }
 
-    /// `times(2)`: the kernel's time counts as the app's.
+    /// `times(2)`.
     fn times(to: usize) {
         if to != 0 {
+            let time = crate::process::get().map(crate::process::cpu_time).unwrap_or_default();
             let mut raw = [0; 32];
-            if let Some(first) = raw.first_chunk_mut() {
-                *first = (read(2)? / (NS / 100)).to_le_bytes();
+            for (to, ns) in raw.as_chunks_mut::<8>().0.iter_mut().zip([time.user, time.system]) {
+                *to = (ns / (NS / 100)).to_le_bytes();
             }
             user::write(to, &raw)?;
         }
@@ -164,7 +170,9 @@ syscall! {
 
     /// `clock_nanosleep(2)`.
     fn clock_nanosleep(id: u32, flags: u32, request: usize, left: usize) {
-        // CPU-time clocks do not stand still while a thread sleeps: not here.
+        if let Some(slept) = cpu_clock::sleep(id, flags & 1 != 0, request, left) {
+            return slept;
+        }
         if !matches!(id, 0 | 1 | 7 | 11) {
             return Err(if id > 11 { Errno::EINVAL } else { Errno::EOPNOTSUPP });
         }

@@ -1,5 +1,6 @@
 //! Timers that expire by themselves: descriptors to read from, signals.
 
+use super::cpu_clock::{self, CpuClock};
 use super::events::open_stream;
 use super::time::{clock, read_timespec, to_monotonic};
 use super::{Errno, Outcome, process, syscall};
@@ -26,8 +27,26 @@ const MAX_TIMERS: usize = 64;
 /// `TIMER_ABSTIME`, `TFD_TIMER_ABSTIME`.
 const ABSOLUTE: u32 = 1;
 
+/// What a timer goes by.
+pub(super) enum Clock {
+    /// A clock that always goes, with this number.
+    Real(u32),
+    /// CPU time.
+    Cpu(CpuClock),
+}
+
+impl Clock {
+    /// Now, in ns; a clock whose thread has ended stands.
+    fn now(&self) -> u64 {
+        match self {
+            Self::Real(_) => time::now_ns(),
+            Self::Cpu(clock) => clock.now().unwrap_or(0),
+        }
+    }
+}
+
 /// What happens when a timer expires.
-enum Action {
+pub(super) enum Action {
     /// Readers go on.
     Wake,
     /// Nothing.
@@ -40,63 +59,96 @@ enum Action {
 
 #[derive(Default)]
 struct State {
-    /// When it expires next, in ns since boot; 0: never.
+    /// When it expires next, in ns since boot or of CPU time; 0: never.
     next: u64,
     /// From then on every so many ns; 0: no more.
     interval: u64,
     /// How often it has expired without being asked.
     expired: u64,
     set: Option<TimerId>,
+    /// What a clock of CPU time said at the last look.
+    looked: u64,
 }
 
 /// A timer.
-struct Timer {
-    clock: u32,
+pub(super) struct Timer {
+    pub(super) clock: Clock,
     action: Action,
     state: IrqLock<State>,
     readers: WaitQueue,
-    _room: TimerRoom,
+    _room: Option<TimerRoom>,
 }
 
 /// Time left and interval, in ns.
 type Setting = (u64, u64);
 
 impl Timer {
-    fn new(clock: u32, action: Action) -> Result<Arc<Self>> {
-        let room = TimerRoom::new().ok_or(Error::NoMemory)?;
+    /// A timer that is not set.
+    ///
+    /// # Errors
+    /// `NoMemory`.
+    pub(super) fn new(clock: Clock, action: Action) -> Result<Arc<Self>> {
+        let real = matches!(clock, Clock::Real(_));
+        let room = real.then(|| TimerRoom::new().ok_or(Error::NoMemory)).transpose()?;
         let (state, readers) = (IrqLock::new(State::default()), WaitQueue::new());
-        Ok(Arc::new(Self { clock, action, state, readers, _room: room }))
+        let timer = Arc::new(Self { clock, action, state, readers, _room: room });
+        if !real {
+            cpu_clock::watch(&timer)?;
+        }
+        Ok(timer)
     }
 
-    fn left(state: &State) -> Setting {
-        let left = state.next.saturating_sub(time::now_ns());
+    fn left(state: &State, now: u64) -> Setting {
+        let left = state.next.saturating_sub(now);
         // What is due any moment still counts as set.
         (if state.next == 0 { 0 } else { left.max(1) }, state.interval)
     }
 
     fn setting(&self) -> Setting {
-        Self::left(&self.state.lock())
+        let now = self.clock.now();
+        Self::left(&self.state.lock(), now)
     }
 
     /// Sets it (a `value` of 0 stops it); the setting before.
-    fn set(self: &Arc<Self>, (value, interval): Setting, absolute: bool) -> Setting {
-        let now = time::now_ns();
+    pub(super) fn set(self: &Arc<Self>, (value, interval): Setting, absolute: bool) -> Setting {
+        let now = self.clock.now();
         let mut state = self.state.lock();
-        let old = Self::left(&state);
+        let old = Self::left(&state, now);
         if let Some(id) = state.set.take() {
             time::cancel(id);
         }
         state.expired = 0;
         state.interval = interval;
-        state.next = match value {
-            0 => 0,
-            at if absolute => to_monotonic(self.clock, at).max(1),
-            after => now.saturating_add(after),
+        state.next = match (value, &self.clock) {
+            (0, _) => 0,
+            (at, Clock::Real(id)) if absolute => to_monotonic(*id, at).max(1),
+            (at, Clock::Cpu(_)) if absolute => at,
+            (after, _) => now.saturating_add(after),
         };
-        if state.next != 0 {
-            state.set = Some(time::call_at(state.next, self.clone()));
+        match self.clock {
+            Clock::Real(_) if state.next != 0 => {
+                state.set = Some(time::call_at(state.next, self.clone()));
+            }
+            Clock::Real(_) => {}
+            Clock::Cpu(_) => {
+                drop(state);
+                cpu_clock::poke();
+            }
         }
         old
+    }
+
+    /// Waits until it has expired.
+    pub(super) fn wait(&self, how: Wait) -> Woken {
+        self.readers.wait_while(&self.state, how, |state| state.expired == 0).1
+    }
+
+    /// When it expires next by its clock of CPU time, which says `now`, and whether that clock
+    /// has gone since this was asked last; `None` when it is not set.
+    pub(super) fn look(&self, now: u64) -> Option<(u64, bool)> {
+        let mut state = self.state.lock();
+        let goes = core::mem::replace(&mut state.looked, now) != now;
+        (state.next != 0).then_some((state.next, goes))
     }
 
     /// How often it has expired since it was asked last.
@@ -116,6 +168,21 @@ impl Timer {
 
 impl TimerCallback for Timer {
     fn expired(self: Arc<Self>, now: u64) {
+        self.expire(now);
+    }
+}
+
+impl Drop for Timer {
+    fn drop(&mut self) {
+        if matches!(self.clock, Clock::Cpu(_)) {
+            cpu_clock::poke();
+        }
+    }
+}
+
+impl Timer {
+    /// Expires, if it is due at `now` of its clock. From any context.
+    pub(super) fn expire(self: &Arc<Self>, now: u64) {
         {
             let mut state = self.state.lock();
             // It may have been set anew while this was on its way.
@@ -129,7 +196,7 @@ impl TimerCallback for Timer {
                 0 => 0,
                 interval => state.next.saturating_add(times.saturating_mul(interval)),
             };
-            if state.next != 0 {
+            if state.next != 0 && matches!(self.clock, Clock::Real(_)) {
                 let next = state.next.max(now.saturating_add(SHORTEST));
                 state.set = Some(time::call_at(next, self.clone()));
             }
@@ -192,8 +259,8 @@ impl Stream for TimerFile {
 
 /// The timers of `timer_create`, by number.
 static TIMERS: Mutex<Vec<Option<Arc<Timer>>>> = Mutex::new(Vec::new());
-/// The timer of `setitimer` and `alarm`.
-static REAL: Mutex<Option<Arc<Timer>>> = Mutex::new(None);
+/// The timers of `setitimer` and `alarm`: `ITIMER_REAL`, `ITIMER_VIRTUAL`, `ITIMER_PROF`.
+static INTERVALS: [Mutex<Option<Arc<Timer>>>; 3] = [const { Mutex::new(None) }; 3];
 
 fn timer(id: i32) -> core::result::Result<Arc<Timer>, Errno> {
     let timers = TIMERS.lock();
@@ -221,9 +288,10 @@ fn info(signal: u8) -> Option<[u8; INFO_LEN]> {
     Some(raw)
 }
 
-fn check_clock(id: u32) -> core::result::Result<(), Errno> {
-    // REALTIME, MONOTONIC, BOOTTIME.
-    if matches!(id, clock::REALTIME | clock::MONOTONIC | 7) { Ok(()) } else { Err(Errno::EINVAL) }
+/// A clock that always goes: `REALTIME`, `MONOTONIC`, `BOOTTIME`.
+fn real_clock(id: u32) -> core::result::Result<Clock, Errno> {
+    let known = matches!(id, clock::REALTIME | clock::MONOTONIC | 7);
+    known.then_some(Clock::Real(id)).ok_or(Errno::EINVAL)
 }
 
 /// A `struct itimerspec`: the interval, then the value.
@@ -245,16 +313,22 @@ fn write_setting(to: usize, (value, interval): Setting, unit: u64) -> Result<()>
     user::write(to, &raw)
 }
 
-/// Sets the timer that sends `SIGALRM`; the setting before.
-fn set_real(setting: Setting) -> Result<Setting> {
-    let mut real = REAL.lock();
-    let timer = match &*real {
-        Some(timer) => timer.clone(),
-        None => {
-            let timer = Timer::new(clock::MONOTONIC, Action::Process(number::ALRM, 0))?;
-            real.insert(timer).clone()
-        }
+/// Sets an interval timer, that of `SIGALRM`, `SIGVTALRM` or `SIGPROF`; the setting before.
+fn set_interval(which: u32, setting: Setting) -> core::result::Result<Setting, Errno> {
+    let mut slot = INTERVALS.get(which as usize).ok_or(Errno::EINVAL)?.lock();
+    if let Some(timer) = &*slot {
+        return Ok(timer.set(setting, false));
+    }
+    // One that was never set needs no timer to be stopped.
+    if setting.0 == 0 {
+        return Ok((0, 0));
+    }
+    let (clock, signal) = match which {
+        0 => (Clock::Real(clock::MONOTONIC), number::ALRM),
+        1 => (Clock::Cpu(CpuClock::process(true)), number::VTALRM),
+        _ => (Clock::Cpu(CpuClock::process(false)), number::PROF),
     };
+    let timer = slot.insert(Timer::new(clock, Action::Process(signal, 0))?);
     Ok(timer.set(setting, false))
 }
 
@@ -265,7 +339,10 @@ fn timer_file(fd: i32) -> Result<Arc<OpenFile>> {
 
 /// Makes a timer as a `struct sigevent` at `event` says, or one that sends `SIGALRM`.
 fn create(id: u32, event: usize, to: usize) -> Outcome {
-    check_clock(id)?;
+    let clock = match CpuClock::numbered(id)? {
+        Some(clock) => Clock::Cpu(clock),
+        None => real_clock(id)?,
+    };
     let mut timers = TIMERS.lock();
     let slot = timers.iter().position(Option::is_none).unwrap_or(timers.len());
     if slot >= MAX_TIMERS {
@@ -294,7 +371,7 @@ fn create(id: u32, event: usize, to: usize) -> Outcome {
             _ => return Err(Errno::EINVAL),
         }
     };
-    let timer = Timer::new(id, action)?;
+    let timer = Timer::new(clock, action)?;
     user::write_u32(to, slot as u32)?;
     set_signal_info(info);
     if slot == timers.len() {
@@ -310,11 +387,11 @@ fn create(id: u32, event: usize, to: usize) -> Outcome {
 syscall! {
     /// `timerfd_create(2)`.
     fn timerfd_create(id: u32, how: u32) {
-        check_clock(id)?;
+        let clock = real_clock(id)?;
         if how & !(flags::CLOEXEC | flags::NONBLOCK) != 0 {
             return Err(Errno::EINVAL);
         }
-        open_stream(Arc::new(TimerFile(Timer::new(id, Action::Wake)?)), how)
+        open_stream(Arc::new(TimerFile(Timer::new(clock, Action::Wake)?)), how)
     }
 
     /// `timerfd_settime(2)`, without `TFD_TIMER_CANCEL_ON_SET`.
@@ -338,7 +415,7 @@ syscall! {
         Ok(0)
     }
 
-    /// `timer_create(2)`, without clocks of CPU time.
+    /// `timer_create(2)`.
     fn timer_create(id: u32, event: usize, to: usize) {
         create(id, event, to)
     }
@@ -374,9 +451,9 @@ syscall! {
         Ok(0)
     }
 
-    /// `setitimer(2)`: `ITIMER_REAL`.
+    /// `setitimer(2)`.
     fn setitimer(which: u32, new: usize, old: usize) {
-        if which != 0 {
+        if which as usize >= INTERVALS.len() {
             return Err(Errno::EINVAL);
         }
         let setting = if new == 0 { (0, 0) } else {
@@ -390,26 +467,24 @@ syscall! {
             };
             (time(2)?, time(0)?)
         };
-        let before = set_real(setting)?;
+        let before = set_interval(which, setting)?;
         if old != 0 {
             write_setting(old, before, 1000)?;
         }
         Ok(0)
     }
 
-    /// `getitimer(2)`: `ITIMER_REAL`.
+    /// `getitimer(2)`.
     fn getitimer(which: u32, to: usize) {
-        if which != 0 {
-            return Err(Errno::EINVAL);
-        }
-        let setting = REAL.lock().as_ref().map_or((0, 0), |timer| timer.setting());
+        let slot = INTERVALS.get(which as usize).ok_or(Errno::EINVAL)?.lock();
+        let setting = slot.as_ref().map_or((0, 0), |timer| timer.setting());
         write_setting(to, setting, 1000)?;
         Ok(0)
     }
 
     /// `alarm(2)`.
     fn alarm(seconds: u32) {
-        let (left, _) = set_real((u64::from(seconds) * NS, 0))?;
+        let (left, _) = set_interval(0, (u64::from(seconds) * NS, 0))?;
         Ok(left.div_ceil(NS) as usize)
     }
 }

@@ -16,6 +16,8 @@ mod sched;
 #[cfg(target_os = "none")]
 mod task;
 #[cfg(target_os = "none")]
+mod times;
+#[cfg(target_os = "none")]
 mod user;
 #[cfg(target_os = "none")]
 mod wait;
@@ -33,6 +35,8 @@ pub use sched::{
 pub use task::{Priority, SpawnError, Thread, spawn, spawn_user};
 #[cfg(target_os = "none")]
 pub(crate) use task::{adopt_boot_cpu, begin_first, make_idle};
+#[cfg(target_os = "none")]
+pub use times::{CpuTime, cross, enter_kernel, leave_kernel};
 #[cfg(target_os = "none")]
 pub use user::UserContext;
 #[cfg(target_os = "none")]

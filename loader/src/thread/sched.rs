@@ -92,6 +92,16 @@ pub fn try_current() -> Option<Running<Thread>> {
     percpu::with(|cpu| cpu.sched.running.get())
 }
 
+/// The thread that runs on `cpu`, which asks. Interrupts are off.
+pub(super) fn running(cpu: &PerCpu) -> Option<Running<Thread>> {
+    cpu.sched.running.get()
+}
+
+/// When the thread that runs on `cpu` began to, in ns since boot.
+pub(super) fn since(cpu: &PerCpu) -> u64 {
+    cpu.sched.since.load(Ordering::Relaxed)
+}
+
 /// Gives a CPU its idle thread, which is what it runs first.
 pub(crate) fn give_idle(cpu: &PerCpu, idle: Arc<Thread>) {
     cpu.sched.running.replace(Arc::clone(&idle));

@@ -8,6 +8,7 @@ use driver_api::sync::IrqLock;
 
 use super::list::{Link, Linked, RunQueue, Waiting};
 use super::state::{State, WaitId, Woken};
+use super::times::Times;
 use super::user::UserContext;
 use super::wait::WaitQueue;
 use super::{sched, wait};
@@ -48,6 +49,7 @@ pub struct Thread {
     pub(super) last_cpu: AtomicU32,
     /// How long it has run, in ns, but for the turn that it runs now.
     pub(super) ran_ns: AtomicU64,
+    pub(super) times: Times,
     /// Stack pointer while it does not run.
     pub(super) sp: AtomicUsize,
     /// The boot thread has none: it runs on the boot stack.
@@ -102,6 +104,7 @@ impl Thread {
             on_cpu: AtomicBool::new(false),
             last_cpu: AtomicU32::new(0),
             ran_ns: AtomicU64::new(0),
+            times: Times::new(),
             sp: AtomicUsize::new(0),
             stack,
             entry: IrqLock::new(None),

@@ -19,6 +19,22 @@ use std::fmt;
 pub const TABLE_SYMBOL: &str = "OSIER_SYSCALL_TABLE";
 /// Name of the `u64` that holds the array's length.
 pub const COUNT_SYMBOL: &str = "OSIER_SYSCALL_COUNT";
+/// Name of the `i32` that says where the code is that divides CPU time, counted in bytes from
+/// itself; 0 in a kernel with none of [`TIME_CALLS`].
+pub const TIMES_SYMBOL: &str = "OSIER_CPU_TIMES";
+/// Name of that code.
+const TIMES_CODE: &str = "osier_cpu_times";
+/// The calls that tell the app's CPU time from the kernel's, and the one that C libraries ask
+/// for the clock of somebody's CPU time.
+const TIME_CALLS: [&str; 7] = [
+    "clock_getres",
+    "clock_nanosleep",
+    "getitimer",
+    "getrusage",
+    "setitimer",
+    "timer_create",
+    "times",
+];
 /// Name of the `i32` that says where the code is that leaves crash records, counted in bytes
 /// from itself; 0 in a kernel that leaves none, which does not hold the code either.
 pub const DUMP_SYMBOL: &str = "OSIER_CRASH_DUMP";
@@ -152,11 +168,16 @@ pub fn syscall_object(
         let addend = i64::try_from(n * 4).unwrap_or(0);
         object.add_relocation(rodata, distance(start + n * 4, symbol, addend)).map_err(failed)?;
     }
-    let at = object.append_section_data(rodata, &[0; 4], 4);
-    define(&mut object, DUMP_SYMBOL, rodata, at, 4);
-    if crash_dump {
-        let symbol = undefined(&mut object, DUMP_CODE);
-        object.add_relocation(rodata, distance(at, symbol, 0)).map_err(failed)?;
+    let times = TIME_CALLS.iter().any(|call| defined.contains(call));
+    for (word, code, wanted) in
+        [(TIMES_SYMBOL, TIMES_CODE, times), (DUMP_SYMBOL, DUMP_CODE, crash_dump)]
+    {
+        let at = object.append_section_data(rodata, &[0; 4], 4);
+        define(&mut object, word, rodata, at, 4);
+        if wanted {
+            let symbol = undefined(&mut object, code);
+            object.add_relocation(rodata, distance(at, symbol, 0)).map_err(failed)?;
+        }
     }
     object.write().map_err(failed)
 }
@@ -258,19 +279,32 @@ mod tests {
         assert!(text.contains("lists fork,") && text.contains("docs/linux-calls.md"), "{text}");
     }
 
+    /// Whether the word `name` of a kernel with these calls leads to `code`.
+    fn leads(arch: Arch, calls: &[&str], dump: bool, name: &str, code: &str) -> bool {
+        let calls = calls.iter().copied().collect();
+        let bytes = syscall_object(arch, &calls, dump).unwrap();
+        let elf = Elf::parse(&bytes).unwrap();
+        let named =
+            |name: &str| elf.syms.iter().position(|s| elf.strtab.get_at(s.st_name) == Some(name));
+        let word = elf.syms.get(named(name).unwrap()).unwrap().st_value;
+        let relocs: Vec<_> = elf.shdr_relocs.iter().flat_map(|(_, r)| r.iter()).collect();
+        let at = relocs.iter().find(|r| r.r_offset == word);
+        assert_eq!(at.map(|r| r.r_sym), named(code));
+        assert!(at.is_none_or(|r| r.r_addend == Some(0)));
+        at.is_some()
+    }
+
     #[test]
-    fn crash_records_are_asked_for() {
-        for (arch, dump) in [(Arch::X64, true), (Arch::Aarch64, true), (Arch::X64, false)] {
-            let bytes = syscall_object(arch, &BTreeSet::new(), dump).unwrap();
-            let elf = Elf::parse(&bytes).unwrap();
-            let named =
-                |name: &str| elf.syms.iter().find(|s| elf.strtab.get_at(s.st_name) == Some(name));
-            let word = named(DUMP_SYMBOL).unwrap();
-            let relocs: Vec<_> = elf.shdr_relocs.iter().flat_map(|(_, r)| r.iter()).collect();
-            assert_eq!(named(DUMP_CODE).is_some(), dump);
-            let at: Vec<_> = relocs.iter().map(|r| (r.r_offset, r.r_addend)).collect();
-            assert_eq!(at, if dump { vec![(word.st_value, Some(0))] } else { vec![] });
+    fn code_is_there_that_is_asked_for() {
+        for arch in [Arch::X64, Arch::Aarch64] {
+            for dump in [true, false] {
+                assert_eq!(leads(arch, &["read"], dump, DUMP_SYMBOL, DUMP_CODE), dump);
+            }
+            let times = |calls: &[&str]| leads(arch, calls, true, TIMES_SYMBOL, TIMES_CODE);
+            assert!(times(&["read", "times"]) && times(&["getrusage"]));
+            assert!(!times(&["read", "clock_gettime"]));
         }
+        assert!(TIME_CALLS.iter().all(|name| linux_abi::by_name(name).is_some()));
     }
 
     #[test]

@@ -75,10 +75,17 @@ fn user_fault(frame: &mut TrapFrame, address: usize, access: Access) {
     }
 }
 
-/// The last steps before user mode goes on.
+/// The last steps before user mode goes on. A thread that was woken meanwhile and is better
+/// runs first: no interrupt may come for long.
 fn leave_user(frame: &mut TrapFrame) {
-    crate::trap::return_to_user(frame);
-    mask();
+    loop {
+        crate::trap::return_to_user(frame);
+        mask();
+        if !preempt_if_due() {
+            break;
+        }
+        unmask();
+    }
 }
 
 /// A synchronous exception from EL1: only the instructions of the fix-up table may fault.
@@ -127,18 +134,19 @@ pub(super) extern "C" fn kernel_irq_exit(_frame: &mut TrapFrame) {
 
 /// On the way out of an interrupt of EL0, on the interrupted thread's kernel stack.
 pub(super) extern "C" fn user_irq_exit(frame: &mut TrapFrame) {
-    preempt_if_due();
     unmask();
     leave_user(frame);
 }
 
-/// Lets a better thread run, interrupts off.
-fn preempt_if_due() {
-    if crate::thread::need_resched() {
+/// Lets a better thread run, interrupts off; whether there was one.
+fn preempt_if_due() -> bool {
+    let due = crate::thread::need_resched();
+    if due {
         // The thread that runs next expects SErrors as they are in threads: on.
         // SAFETY: an SError is fatal anyway; the frame is saved.
         unsafe { asm!("msr daifclr, #4", options(nostack)) };
         crate::thread::preempt();
         mask();
     }
+    due
 }
