@@ -87,16 +87,18 @@ pub fn finish(end: End) -> ! {
     arch::cpu::halt()
 }
 
-/// What is still allocated, for `osier.leaks=1`.
+/// What is still allocated, for `osier.leaks=1`. Frames of no known use are a device's, or
+/// lost.
 fn report_memory() {
     let frames = mm::frames::stats();
     let heap = mm::heap::stats();
     let _ = writeln!(
         Direct,
-        "memory at the end: {} of {} frames free (fewest: {}), heap {} bytes used of {} held, {} us",
+        "memory at the end: {} of {} frames free (fewest: {}), {} of no known use, heap {} bytes used of {} held, {} us",
         frames.free,
         frames.total,
         frames.low,
+        mm::usage::other(),
         heap.used,
         heap.held,
         time::now_ns() / 1000

@@ -9,6 +9,7 @@
 //! selftest random SEED SECONDS    makes random system calls for so long
 //! ```
 
+mod account;
 mod calls;
 mod cpu;
 mod crash;

@@ -21,17 +21,6 @@ pub fn free_kib() -> Result<u64, String> {
     meminfo_kib("MemFree:")
 }
 
-/// What is free once threads that were joined are gone from the kernel too: the join ends
-/// before their last steps.
-pub fn settled_kib() -> Result<u64, String> {
-    let mut free = free_kib()?;
-    for _ in 0..10 {
-        std::thread::sleep(std::time::Duration::from_millis(2));
-        free = free.max(free_kib()?);
-    }
-    Ok(free)
-}
-
 fn blocks() -> Result<(), String> {
     let mut all: Vec<Vec<u8>> = Vec::new();
     for i in 0..2000_usize {

@@ -4,8 +4,9 @@
 // A poisoned lock is a failed test.
 #![allow(clippy::unwrap_used)]
 
+use crate::account::{self, Account};
 use crate::calls::raw;
-use crate::memory::{free_kib, meminfo_kib, settled_kib};
+use crate::memory::{free_kib, meminfo_kib};
 use crate::{Test, failed, same};
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
@@ -28,26 +29,18 @@ const FILLS: usize = 100;
 /// How many files are made and removed.
 const FILES: usize = 10_000;
 
-/// How many KiB of what is free may be missing afterwards: two slabs that hold, by chance,
-/// an object of something else. A leak of 32 bytes a thread, file or mapping is more.
-const SLACK_KIB: u64 = 8;
-
 /// Runs `warm` twice, so that what is kept for ever is there (room for timers, the C
-/// library's heap, slabs), then `body`, and compares what is free.
+/// library's heap), then `body`, after which no frame and no object may be missing.
 fn nothing_stays(
     warm: impl Fn() -> Result<(), String>,
     body: impl Fn() -> Result<(), String>,
 ) -> Result<(), String> {
+    account::prepare();
     warm()?;
     warm()?;
-    let before = settled_kib()?;
+    let before = Account::settled()?;
     body()?;
-    let after = settled_kib()?;
-    if after + SLACK_KIB >= before {
-        Ok(())
-    } else {
-        Err(format!("{before} KiB were free, then {after}"))
-    }
+    Account::settled()?.check(&before)
 }
 
 /// `body`, so many times.

@@ -187,12 +187,19 @@ pub struct HeapStats {
 pub fn stats() -> HeapStats {
     let whole = WHOLE.load(Ordering::Relaxed) * PAGE_SIZE;
     let mut stats = HeapStats { used: whole, held: whole };
-    for (class, size) in HEAP.iter().zip(CLASSES) {
-        let class = class.lock();
-        stats.used += class.used * usize::from(size);
-        stats.held += class.slabs * PAGE_SIZE;
+    for (size, used, slabs) in classes() {
+        stats.used += used * usize::from(size);
+        stats.held += slabs * PAGE_SIZE;
     }
     stats
+}
+
+/// Each size of objects in bytes: how many are in use, and in how many slabs.
+pub fn classes() -> impl Iterator<Item = (u16, usize, usize)> {
+    HEAP.iter().zip(CLASSES).map(|(class, size)| {
+        let class = class.lock();
+        (size, class.used, class.slabs)
+    })
 }
 
 /// The kernel's global allocator; the final crate declares it. All of them are the same

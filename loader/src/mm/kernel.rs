@@ -18,6 +18,21 @@ pub struct DirectTables {
     early: Option<Carving>,
 }
 
+/// Tables that came from the frame allocator.
+static TABLES: AtomicUsize = AtomicUsize::new(0);
+
+/// How many page tables there are, without those that were made at boot.
+#[must_use]
+pub fn tables() -> usize {
+    TABLES.load(Ordering::Relaxed)
+}
+
+/// Frees a table that is in no tree and in no TLB any more.
+pub(super) fn free_table(table: PhysAddr) {
+    TABLES.fetch_sub(1, Ordering::Relaxed);
+    frames::free(table, 0);
+}
+
 impl DirectTables {
     /// From the frame allocator.
     #[must_use]
@@ -49,6 +64,7 @@ impl TableMemory for DirectTables {
             return early.take(PAGE_SIZE as u64);
         }
         let table = frames::alloc(0)?;
+        TABLES.fetch_add(1, Ordering::Relaxed);
         // SAFETY: just allocated.
         unsafe { frames::zero(table) };
         Some(table)
@@ -56,7 +72,7 @@ impl TableMemory for DirectTables {
 
     fn free(&mut self, table: PhysAddr) {
         if self.early.is_none() {
-            frames::free(table, 0);
+            free_table(table);
         }
     }
 }

@@ -28,6 +28,8 @@ pub mod pages;
 pub mod slot;
 #[cfg(target_os = "none")]
 pub mod stack;
+#[cfg(target_os = "none")]
+pub mod usage;
 
 pub use addr::{PAGE_SIZE, PhysAddr, PhysRange, VirtAddr};
 #[cfg(target_os = "none")]

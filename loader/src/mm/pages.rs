@@ -2,7 +2,7 @@
 
 use super::aspace::Mmu;
 use super::frames::{self, OwnedFrame};
-use super::kernel::DirectTables;
+use super::kernel::{DirectTables, free_table};
 use super::table::{Flags, MapError, PageTable, TableMemory};
 use super::{PAGE_SIZE, PhysAddr, VirtAddr, phys_to_ptr, ptr_to_phys};
 use crate::arch::paging;
@@ -154,7 +154,7 @@ impl Mmu for UserPages {
         self.table.prune(VirtAddr(at), len, &mut |table| {
             if held == BATCH {
                 paging::flush_all();
-                batch.iter().for_each(|&t| frames::free(t, 0));
+                batch.iter().for_each(|&t| free_table(t));
                 held = 0;
             }
             if let Some(slot) = batch.get_mut(held) {
@@ -164,7 +164,7 @@ impl Mmu for UserPages {
         });
         if held > 0 {
             paging::flush_all();
-            batch.iter().take(held).for_each(|&t| frames::free(t, 0));
+            batch.iter().take(held).for_each(|&t| free_table(t));
         }
     }
 }

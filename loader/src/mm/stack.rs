@@ -13,6 +13,12 @@ use crate::arch;
 /// Which slots are taken: one bit each.
 static SLOTS: IrqLock<[u64; MAX_STACKS / 64]> = IrqLock::new([0; MAX_STACKS / 64]);
 
+/// How many stacks there are.
+#[must_use]
+pub fn count() -> usize {
+    SLOTS.lock().iter().map(|word| word.count_ones() as usize).sum()
+}
+
 /// A kernel stack; unmapped and freed when it is dropped.
 #[derive(Debug)]
 pub struct KernelStack {

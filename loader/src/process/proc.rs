@@ -3,8 +3,10 @@
 use super::{PID, Process, get};
 use crate::arch;
 use crate::fs::kinds;
-use crate::mm::frames;
+use crate::mm::slab::per_slab;
+use crate::mm::usage::Usage;
 use crate::mm::vma::{Backing, Prot, Role, Vma};
+use crate::mm::{frames, heap};
 use crate::time;
 use alloc::vec::Vec;
 use core::fmt::{Result, Write};
@@ -17,6 +19,7 @@ pub static SOURCE: Source = Source {
         ("filesystems", filesystems),
         ("meminfo", meminfo),
         ("mounts", mounts),
+        ("slabinfo", slabinfo),
         ("uptime", uptime),
         ("version", version),
     ],
@@ -61,16 +64,36 @@ fn version(out: &mut dyn Write) -> Result {
 }
 
 fn meminfo(out: &mut dyn Write) -> Result {
-    let stats = frames::stats();
-    let available = stats.free.saturating_sub(stats.reserve);
-    for (name, frames) in
-        [("MemTotal", stats.total), ("MemFree", stats.free), ("MemAvailable", available)]
-    {
-        writeln!(out, "{name}:{:>w$} kB", frames * 4, w = 23 - name.len())?;
-    }
-    ["Buffers", "Cached", "SwapTotal", "SwapFree"]
-        .into_iter()
-        .try_for_each(|name| writeln!(out, "{name}:{:>w$} kB", 0, w = 23 - name.len()))
+    let frames = frames::stats();
+    let usage = Usage::now();
+    // `MemTotal` is `MemFree` and all kinds from `Cached` on, but for what devices have.
+    [
+        ("MemTotal", frames.total),
+        ("MemFree", frames.free),
+        ("MemAvailable", frames.free.saturating_sub(frames.reserve)),
+        ("Buffers", 0),
+        ("Cached", usage.cached),
+        ("SwapTotal", 0),
+        ("SwapFree", 0),
+        ("AnonPages", usage.app),
+        ("Slab", usage.heap),
+        ("KernelStack", usage.stacks),
+        ("PageTables", usage.tables),
+    ]
+    .into_iter()
+    .try_for_each(|(name, frames)| {
+        writeln!(out, "{name}:{:>w$} kB", frames * 4, w = 23 - name.len())
+    })
+}
+
+/// The kernel heap's sizes of objects (`slabinfo(5)`, version 2.1, without the tunables).
+fn slabinfo(out: &mut dyn Write) -> Result {
+    out.write_str("slabinfo - version: 2.1\n")?;
+    out.write_str("# name <active_objs> <num_objs> <objsize> <objperslab> <pagesperslab>\n")?;
+    heap::classes().enumerate().try_for_each(|(class, (size, used, slabs))| {
+        let each = per_slab(class);
+        writeln!(out, "kmalloc-{size} {used} {} {size} {each} 1", slabs * each)
+    })
 }
 
 /// One block a CPU, with no more than what programs count CPUs by.

@@ -8,9 +8,13 @@
 use super::arena::{Arena, put};
 use super::fixture::Fixture;
 use super::{arguments, forms, raw};
+use crate::account::{self, Account};
 use crate::failed;
-use crate::memory::{free_kib, settled_kib};
+use crate::memory::free_kib;
 use linux_abi::{Answer, Arg, Form, SYSCALLS};
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier};
 use std::thread;
@@ -22,9 +26,6 @@ const WORKERS: usize = 4;
 const CALLS: usize = 400;
 /// Rounds of the bounded run, after two that warm up.
 const ROUNDS: usize = 3;
-/// Frames, in KiB, that may be missing after any number of rounds: slabs that are in part
-/// in use are not given back. A leak of one object a round would be more after an hour.
-const SLACK_KIB: u64 = 128;
 /// A call that waits is ended by a signal after this.
 const WAIT: Duration = Duration::from_millis(3);
 /// So many of these without a call of any thread that came back are a hang.
@@ -179,8 +180,9 @@ fn worker(mut random: Random, round: &Round, me: usize) -> Result<(), String> {
     Ok(())
 }
 
-/// One round: all workers from their start to their end.
-fn round(seed: u64) -> Result<(), String> {
+/// One round: all workers from their start to their end. What comes to the names `there` in the
+/// root folder is removed.
+fn round(seed: u64, there: &BTreeSet<OsString>) -> Result<(), String> {
     let round = Arc::new(Round {
         calls: AtomicUsize::new(0),
         running: AtomicUsize::new(WORKERS),
@@ -224,16 +226,20 @@ fn round(seed: u64) -> Result<(), String> {
     for worker in workers {
         worker.join().map_err(|_| "a worker panicked")??;
     }
-    // Descriptors that calls have made, files that they have made.
+    // What outlives the threads that made it: timers (64 at most), descriptors, files.
+    (0..64).for_each(|timer| _ = raw::named("timer_delete", &[timer]));
     raw::named("close_range", &[3, 4095, 0]);
     let _ = std::env::set_current_dir("/");
+    let remove = |path: &Path| {
+        let _ = std::fs::remove_dir_all(path).or_else(|_| std::fs::remove_file(path));
+    };
     for entry in std::fs::read_dir("/tmp").map_err(|e| e.to_string())?.flatten() {
-        let path = entry.path();
-        if !entry.file_name().to_string_lossy().starts_with("calls-") {
-            continue;
+        if entry.file_name().to_string_lossy().starts_with("calls-") {
+            remove(&entry.path());
         }
-        let _ = std::fs::remove_dir_all(&path).or_else(|_| std::fs::remove_file(&path));
     }
+    // Calls have chosen another folder before they used a relative path.
+    names()?.difference(there).for_each(|name| remove(&Path::new("/").join(name)));
     Ok(())
 }
 
@@ -260,31 +266,33 @@ fn handle_signals() {
     }
 }
 
+/// The names in the root folder.
+fn names() -> Result<BTreeSet<OsString>, String> {
+    let names = std::fs::read_dir("/").map_err(failed("/"))?;
+    Ok(names.flatten().map(|entry| entry.file_name()).collect())
+}
+
 /// Rounds until `done` says so; how many calls, or what went wrong. Those before `warm` says
-/// so fill what stays: timers and their room, the heap's slabs.
+/// so fill what stays: room for timers and the C library's heap.
 fn rounds(
     seed: u64,
     mut warm: impl FnMut(usize) -> bool,
     mut done: impl FnMut(usize) -> bool,
 ) -> Result<usize, String> {
     handle_signals();
+    account::prepare();
+    let there = names()?;
     let mut n = 0;
     while !warm(n) {
-        round((seed << 20) + n as u64)?;
+        round((seed << 20) + n as u64, &there)?;
         n += 1;
     }
-    let before = settled_kib()?;
+    let before = Account::settled()?;
     n = 0;
     while !done(n) {
-        round(seed + n as u64)?;
+        round(seed + n as u64, &there)?;
         n += 1;
-        let now = settled_kib()?;
-        if now + SLACK_KIB < before {
-            let root = std::fs::read_dir("/").map_or(0, Iterator::count);
-            return Err(format!(
-                "{before} KiB were free, {now} are after {n} rounds ({root} names in /)"
-            ));
-        }
+        Account::settled()?.check(&before).map_err(|e| format!("after {n} rounds {e}"))?;
     }
     Ok(n * WORKERS * CALLS)
 }

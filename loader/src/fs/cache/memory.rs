@@ -6,7 +6,7 @@
 
 use super::{PAGE, mappings, reclaim};
 use crate::mm::page::PageFrame;
-use crate::mm::room::reserve_one;
+use crate::mm::room::{reserve_one, room};
 use crate::mm::{PAGE_SIZE, PhysAddr};
 use crate::sync::Mutex;
 use alloc::sync::Arc;
@@ -78,6 +78,10 @@ impl<'a> File<'a> {
             Ok(at) => at,
             Err(at) => {
                 reserve_one(pages)?;
+                // The last frames are not for files: even to remove one takes a few.
+                if room(PAGE_SIZE).is_err() && !reclaim() {
+                    return Err(Error::NoMemory);
+                }
                 let frame = PageFrame::new().or_else(|| reclaim().then(PageFrame::new).flatten());
                 let mut frame = frame.ok_or(Error::NoMemory)?;
                 let held = self.inode.read_at(number * PAGE, frame.bytes_mut())?;
