@@ -27,6 +27,9 @@ pub struct Account {
 /// Size of the objects that areas of the address space are.
 const AREA: u64 = 96;
 
+/// Bytes of the longest text: some 900 areas.
+const TEXT: usize = 64 << 10;
+
 /// Makes what never shrinks as large as it will be: the table of descriptors, which has 4096
 /// at most, and each CPU's room for timers, which a thread, a timer and a descriptor need.
 pub fn prepare() {
@@ -38,7 +41,7 @@ pub fn prepare() {
 }
 
 /// A file of `/proc`, read without an allocation: that could make or remove an area.
-struct Text([u8; 8192], usize);
+struct Text([u8; TEXT], usize);
 
 impl Text {
     fn read(&mut self, path: &str) -> Result<(), String> {
@@ -62,7 +65,7 @@ impl Text {
 impl Account {
     /// What is so now.
     fn now() -> Result<Self, String> {
-        let [mut memory, mut slabs, mut maps] = [const { Text([0; 8192], 0) }; 3];
+        let [mut memory, mut slabs, mut maps] = [const { Text([0; TEXT], 0) }; 3];
         memory.read("/proc/meminfo")?;
         slabs.read("/proc/slabinfo")?;
         maps.read("/proc/self/maps")?;
