@@ -2,16 +2,19 @@
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
+use alloc::format;
 use alloc::sync::{Arc, Weak};
 use core::sync::atomic::{AtomicUsize, Ordering};
 
 use driver_api::block::BlockDevice;
 use driver_api::disk::Disk;
+use driver_api::vfs::{DeviceNumber, FileType, NewInode};
 use driver_api::{BusAddress, Error, Result};
 
 use super::names::Names;
 use crate::fs::disks::{self, Claim, Disks};
-use crate::fs::file::Stream;
+use crate::fs::file::{Bytes, Stream};
+use crate::fs::ramfs::Node;
 use crate::registry::SERVICES;
 use crate::sync::Mutex;
 use crate::user;
@@ -24,12 +27,6 @@ pub(super) fn add(at: BusAddress, device: Arc<dyn BlockDevice>) {
     log::info!(target: "block", "disk at {at}: {} sectors of {} bytes", g.sectors, g.sector_size);
     DISKS.add(at, device);
     disks::set(&Named);
-}
-
-/// How many disks there are.
-#[must_use]
-pub fn count() -> usize {
-    DISKS.count()
 }
 
 /// The disk `blk<index>`.
@@ -75,8 +72,16 @@ fn used(index: usize) -> Option<Arc<Used>> {
 }
 
 impl Disks for Named {
-    fn count(&self) -> usize {
-        count()
+    fn populate(&self, dir: &Node, base: &NewInode<'_>) -> Result<()> {
+        for index in 0..DISKS.count() {
+            let device = DeviceNumber { major: disks::MAJOR, minor: index as u32 };
+            let new = NewInode { kind: FileType::BlockDevice, device, mode: 0o660, ..*base };
+            match dir.add(format!("blk{index}").as_bytes(), &new) {
+                Ok(_) | Err(Error::Exists) => {}
+                Err(other) => return Err(other),
+            }
+        }
+        Ok(())
     }
 
     fn open(&self, index: usize) -> Option<Arc<dyn Stream>> {
@@ -104,9 +109,9 @@ mod request {
     pub const BLKGETSIZE64: u32 = 0x8008_1272;
 }
 
-impl Stream for Used {
-    fn len(&self) -> Option<u64> {
-        Some(self.disk.size())
+impl Bytes for Used {
+    fn size(&self) -> u64 {
+        self.disk.size()
     }
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<usize> {
@@ -125,6 +130,12 @@ impl Stream for Used {
 
     fn sync(&self) -> Result<()> {
         self.disk.flush()
+    }
+}
+
+impl Stream for Used {
+    fn bytes(&self) -> Option<&dyn Bytes> {
+        Some(self)
     }
 
     fn ioctl(&self, request: u32, arg: usize) -> Result<usize> {

@@ -6,7 +6,6 @@ use super::file::Stream;
 use super::ramfs::Node;
 use super::tty::TtyFile;
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 use driver_api::vfs::{DeviceNumber, FileType, NewInode, Timestamp};
 use driver_api::{Error, Result};
 
@@ -52,27 +51,13 @@ pub fn populate(dir: &Node, now: Timestamp) -> Result<()> {
         keep(dir.add(name, &NewInode { device, mode, ..base }))?;
     }
     if let Some(disks) = disks::get() {
-        for index in 0..disks.count() {
-            let mut name = Vec::from(*b"blk");
-            decimal(index, &mut name);
-            let device = DeviceNumber { major: disks::MAJOR, minor: index as u32 };
-            let kind = FileType::BlockDevice;
-            keep(dir.add(&name, &NewInode { kind, device, mode: 0o660, ..base }))?;
-        }
+        disks.populate(dir, &base)?;
     }
     for (name, target) in LINKS {
         let link = NewInode { kind: FileType::Symlink, mode: 0o777, target, ..base };
         keep(dir.add(name, &link))?;
     }
     Ok(())
-}
-
-/// Appends a number, without the formatting that the kernel may not have otherwise.
-fn decimal(number: usize, to: &mut Vec<u8>) {
-    if number >= 10 {
-        decimal(number / 10, to);
-    }
-    to.push(b'0' + (number % 10) as u8);
 }
 
 /// What an open of the device gives; `None` when nobody drives it.

@@ -64,36 +64,10 @@ pub trait Stream: Send + Sync + Any {
         Err(Error::Invalid)
     }
 
-    /// Its length in bytes, when it is read and written at positions: then [`Self::read_at`]
-    /// and [`Self::write_at`] are called, and not [`Self::read`] and [`Self::write`].
-    fn len(&self) -> Option<u64> {
+    /// What it is read and written by, when that goes by positions: [`Self::read`] and
+    /// [`Self::write`] are not called then.
+    fn bytes(&self) -> Option<&dyn Bytes> {
         None
-    }
-
-    /// Reads at `offset`; fewer bytes only at the end.
-    ///
-    /// # Errors
-    /// The device's.
-    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<usize> {
-        let _ = (offset, buf);
-        Err(Error::NotSeekable)
-    }
-
-    /// Writes at `offset`; fewer bytes only at the end.
-    ///
-    /// # Errors
-    /// The device's.
-    fn write_at(&self, offset: u64, buf: &[u8]) -> Result<usize> {
-        let _ = (offset, buf);
-        Err(Error::NotSeekable)
-    }
-
-    /// Makes what was written durable.
-    ///
-    /// # Errors
-    /// `Invalid` for what cannot be.
-    fn sync(&self) -> Result<()> {
-        Err(Error::Invalid)
     }
 
     /// What can be done without waiting. What changes it calls [`super::poll::changed`].
@@ -119,6 +93,30 @@ pub trait Stream: Send + Sync + Any {
     fn closed(&self, read: bool, write: bool) {
         let _ = (read, write);
     }
+}
+
+/// Something that is no file of a file system, but has bytes at positions: a disk.
+pub trait Bytes {
+    /// How many.
+    fn size(&self) -> u64;
+
+    /// Reads at `offset`; fewer bytes only at the end.
+    ///
+    /// # Errors
+    /// The device's.
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<usize>;
+
+    /// Writes at `offset`; fewer bytes only at the end.
+    ///
+    /// # Errors
+    /// The device's.
+    fn write_at(&self, offset: u64, buf: &[u8]) -> Result<usize>;
+
+    /// Makes what was written durable.
+    ///
+    /// # Errors
+    /// The device's.
+    fn sync(&self) -> Result<()>;
 }
 
 /// An open file (POSIX: open file description): shared by the descriptors that were
@@ -190,39 +188,29 @@ impl OpenFile {
     /// Whether it has a position.
     #[must_use]
     pub fn seekable(&self) -> bool {
-        self.stream.as_ref().is_none_or(|s| s.len().is_some())
+        self.stream.is_none() || self.bytes().is_some()
     }
 
-    /// How long it is, for positions from its end.
-    ///
-    /// # Errors
-    /// As for [`Self::metadata`].
-    pub fn len(&self) -> Result<u64> {
-        match self.stream.as_ref().and_then(|s| s.len()) {
-            Some(len) => Ok(len),
-            None => Ok(self.metadata()?.size),
-        }
-    }
-
-    /// The stream, if it has no positions.
-    fn flow(&self) -> Option<&Arc<dyn Stream>> {
-        self.stream.as_ref().filter(|s| s.len().is_none())
+    /// The bytes of what is no file of a file system, but has positions.
+    #[must_use]
+    pub fn bytes(&self) -> Option<&dyn Bytes> {
+        self.stream.as_ref()?.bytes()
     }
 
     fn read_here(&self, offset: u64, buf: &mut [u8]) -> Result<usize> {
-        match &self.stream {
-            Some(stream) => stream.read_at(offset, buf),
+        match self.bytes() {
+            Some(bytes) => bytes.read_at(offset, buf),
             None => cache::read(self.inode_path()?, offset, buf),
         }
     }
 
     /// As [`cache::write`].
     fn write_here(&self, offset: Option<u64>, buf: &[u8]) -> Result<(u64, usize)> {
-        let Some(stream) = &self.stream else {
+        let Some(bytes) = self.bytes() else {
             return cache::write(self.inode_path()?, offset, buf);
         };
         let offset = offset.unwrap_or(0);
-        let n = stream.write_at(offset, buf)?;
+        let n = bytes.write_at(offset, buf)?;
         Ok((offset.saturating_add(n as u64), n))
     }
 
@@ -238,7 +226,7 @@ impl OpenFile {
         if !self.may_read() {
             return Err(Error::BadFile);
         }
-        if let Some(stream) = self.flow() {
+        if let Some(stream) = self.stream.as_ref().filter(|s| s.bytes().is_none()) {
             return stream.read(buf, self.nonblock());
         }
         let mut offset = self.offset.lock();
@@ -255,7 +243,7 @@ impl OpenFile {
         if !self.may_write() {
             return Err(Error::BadFile);
         }
-        if let Some(stream) = self.flow() {
+        if let Some(stream) = self.stream.as_ref().filter(|s| s.bytes().is_none()) {
             return stream.write(buf, self.nonblock());
         }
         let mut offset = self.offset.lock();

@@ -31,8 +31,7 @@ fn with_buffer(file: &OpenFile, len: usize, with: impl FnOnce(&mut [u8]) -> Outc
         return with(&mut [0; SMALL]);
     }
     let mut buffer = Vec::new();
-    let is_disk = file.stream.is_some() && file.seekable();
-    let len = len.min(if is_disk { DISK } else { LARGE });
+    let len = len.min(if file.bytes().is_some() { DISK } else { LARGE });
     buffer.try_reserve_exact(len).map_err(|_| Error::NoMemory)?;
     buffer.resize(len, 0);
     with(&mut buffer)
@@ -257,9 +256,10 @@ fn lock_file(fd: i32, operation: u32) -> Outcome {
 }
 
 fn sync_file(file: &OpenFile) -> Outcome {
-    match &file.stream {
-        Some(stream) => stream.sync()?,
-        None => file.path.as_ref().ok_or(Error::Invalid)?.inode().sync()?,
+    match (file.bytes(), &file.path) {
+        (Some(bytes), _) => bytes.sync()?,
+        (None, Some(path)) if file.stream.is_none() => path.inode().sync()?,
+        _ => return Err(Errno::EINVAL),
     }
     Ok(0)
 }
@@ -343,7 +343,11 @@ syscall! {
         if !file.seekable() || file.flags() & flags::PATH != 0 {
             return Err(Error::NotSeekable.into());
         }
-        let size = file.len()?.cast_signed();
+        let size = match file.bytes() {
+            Some(bytes) => bytes.size(),
+            None => file.metadata()?.size,
+        };
+        let size = size.cast_signed();
         file.with_offset(|position| {
             let target = match whence {
                 0 => Some(by),
