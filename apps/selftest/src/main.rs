@@ -73,7 +73,9 @@ fn all(filter: &str) -> Vec<Test> {
         all.extend(stress::TESTS);
     }
     // Asked for by name only: they write to the machine's disk.
-    for (name, tests) in [("disk:", disk::TESTS), ("mount:", mount::TESTS)] {
+    for (name, tests) in
+        [("disk:", disk::TESTS), ("mount:", mount::TESTS), ("contents:", mount::CONTENTS)]
+    {
         if filter.starts_with(name) && on_osier() {
             all.extend(tests);
         }

@@ -15,10 +15,15 @@ pub const TESTS: &[Test] = &[
     ("mount: kinds and mounts are listed", listed),
     ("mount: a mounted disk is kept from others", kept),
     ("mount: names and metadata stay", names),
-    ("mount: contents stay", contents),
     ("mount: a mounted tree cannot be taken away under somebody", busy),
-    ("mount: full", full),
-    ("mount: many at once", threads),
+];
+
+/// What goes through the page cache.
+pub const CONTENTS: &[Test] = &[
+    ("contents: they stay", contents),
+    ("contents: of a file without a name", nameless),
+    ("contents: until it is full", full),
+    ("contents: many at once", threads),
 ];
 
 const AT: &str = "/tmp/mnt";
@@ -207,11 +212,10 @@ fn contents() -> Result<(), String> {
 
 fn busy() -> Result<(), String> {
     mount(0, "format")?;
-    let mut file = File::create(at("f")).map_err(failed("create"))?;
+    let file = File::create(at("f")).map_err(failed("create"))?;
     same!(try_unmount(AT), EBUSY);
     // A file without a name counts as well.
     fs::remove_file(at("f")).map_err(failed("unlink"))?;
-    file.write_all(b"text").map_err(failed("write"))?;
     same!(try_unmount(AT), EBUSY);
     let fd = file.as_raw_fd().unsigned_abs() as usize;
     same!(raw::named("syncfs", &[fd]), 0);
@@ -219,6 +223,25 @@ fn busy() -> Result<(), String> {
     std::env::set_current_dir(AT).map_err(failed("chdir"))?;
     same!(try_unmount(AT), EBUSY);
     std::env::set_current_dir("/").map_err(failed("chdir"))?;
+    unmount()
+}
+
+fn nameless() -> Result<(), String> {
+    mount(0, "format")?;
+    let free = || rustix::fs::statvfs(AT).map(|s| s.f_bfree).map_err(failed("statvfs"));
+    let before = free()?;
+    let how = File::options().read(true).write(true).create_new(true).open(at("f"));
+    let mut file = how.map_err(failed("create"))?;
+    fs::remove_file(at("f")).map_err(failed("unlink"))?;
+    file.write_all(&bytes(100_000, 3)).map_err(failed("write"))?;
+    file.sync_all().map_err(failed("fsync"))?;
+    let mut found = vec![0; 100_000];
+    file.read_exact_at(&mut found, 0).map_err(failed("read"))?;
+    same!(found == bytes(100_000, 3), true);
+    same!(free()? + 12 < before, true);
+    drop(file);
+    again()?;
+    same!(free()? + 1 >= before, true);
     unmount()
 }
 
