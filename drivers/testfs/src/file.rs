@@ -103,19 +103,18 @@ impl Node {
             record.size = record.size.max(end.min(size));
             core.set_record(self.ino, &record)
         })?;
-        // The promises were kept; those for what was cut away are void. A record of which only
-        // some pages came (which a cache does at most at the end of a file that grows
-        // meanwhile) needs a new one for the rest.
+        // The promises were kept; those for what was cut away are void. A record of which a
+        // page did not come that is not beyond the end (which no cache does) needs a new one.
         let mut reserved = self.reserved.lock();
         let mut void = 0;
         for (n, (index, _, bits)) in records(first, pages.len()).enumerate() {
             let Some(held) = reserved.get_mut(&index) else { continue };
-            *held &= !bits;
-            let again = *held != 0 && (n >= wanted.len() || core.space.reserve(1).is_ok());
-            if !again {
+            let inside = end.saturating_sub(index * PAGES).min(PAGES) as u32;
+            *held &= !bits & ((1 << inside) - 1) as u8;
+            if *held == 0 || core.space.reserve(1).is_err() {
                 reserved.remove(&index);
-                void += u32::from(n >= wanted.len());
             }
+            void += u32::from(n >= wanted.len());
         }
         drop(reserved);
         core.space.release(void);

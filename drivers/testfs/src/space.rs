@@ -115,6 +115,12 @@ impl Space {
         (self.now.free + self.pinned.len() as u32, self.now.free_inodes)
     }
 
+    /// Units that are promised.
+    #[cfg(test)]
+    pub fn promised(&self) -> u32 {
+        self.now.reserved
+    }
+
     /// Promises `count` units.
     ///
     /// # Errors

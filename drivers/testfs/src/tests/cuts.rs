@@ -81,6 +81,7 @@ fn every_cut_leaves_the_state_of_a_commit() {
         }
         driver.sync().unwrap();
         check(&driver.fs);
+        assert_eq!(driver.fs.fs.core.lock().space.promised(), 0, "seed {seed}: all was written");
         assert_eq!(model::read(&driver.fs.root()).unwrap(), driver.model);
         driver.fs.unmount().unwrap();
         let log = disk.take_log();

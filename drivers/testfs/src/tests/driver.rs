@@ -40,6 +40,8 @@ pub struct Driver {
     pub rng: Rng,
     pub now: i64,
     sequence: u64,
+    /// Pages of a record come, become dirty and are written together; else each by itself.
+    whole: bool,
 }
 
 /// Runs of numbers that follow each other.
@@ -55,7 +57,8 @@ impl Driver {
         let states = BTreeMap::from([(0, Vec::from([model.clone()]))]);
         let (synced, files) = (Vec::from([(0, 0)]), BTreeMap::new());
         let rng = Rng(seed * 2 + 1);
-        Self { disk, fs, model, states, synced, files, rng, now: 100, sequence: 0 }
+        let whole = seed % 2 == 0;
+        Self { disk, fs, model, states, synced, files, rng, now: 100, sequence: 0, whole }
     }
 
     /// Something was done; commits that came with it had `tree`.
@@ -301,7 +304,7 @@ impl Driver {
         // Whole records, or not: both are allowed for the last range.
         let per = (UNIT / PAGE_SIZE) as u64;
         let (mut from, mut to) = (first, first + count as u64);
-        if self.rng.once_in(2) {
+        if self.whole || self.rng.once_in(2) {
             (from, to) = (from / per * per, to.next_multiple_of(per));
         }
         for (first, count) in runs((from..to).filter(|p| !file.pages.contains_key(p))) {
@@ -320,7 +323,11 @@ impl Driver {
         let offset = self.rng.below(most);
         let len = 1 + self.rng.below((most - offset).min(30_000));
         let page = PAGE_SIZE as u64;
-        let (first, end) = (offset as u64 / page, ((offset + len) as u64).div_ceil(page));
+        let (mut first, mut end) = (offset as u64 / page, ((offset + len) as u64).div_ceil(page));
+        if self.whole {
+            let per = (UNIT / PAGE_SIZE) as u64;
+            (first, end) = (first / per * per, end.next_multiple_of(per));
+        }
         self.fill(ino, first, (end - first) as usize)?;
         let clean = |s: &Self| runs((first..end).filter(|p| !s.files[&ino].dirty.contains(p)));
         for (from, count) in clean(self) {
@@ -364,15 +371,16 @@ impl Driver {
         })?;
         let file = self.files.get_mut(&ino).unwrap();
         file.live.resize(len, 0);
-        let gone = len.div_ceil(PAGE_SIZE) as u64;
+        let mut gone = len.div_ceil(PAGE_SIZE) as u64;
+        if self.whole {
+            gone = gone.next_multiple_of((UNIT / PAGE_SIZE) as u64);
+        }
         for (first, count) in runs(file.dirty.split_off(&gone)) {
             file.node.paged().unwrap().release(first, count);
         }
         file.pages.split_off(&gone);
-        if !len.is_multiple_of(PAGE_SIZE)
-            && let Some(page) = file.pages.get_mut(&(len as u64 / PAGE_SIZE as u64))
-        {
-            page[len % PAGE_SIZE..].fill(0);
+        for (number, page) in file.pages.range_mut(len as u64 / PAGE_SIZE as u64..) {
+            page[len.saturating_sub(*number as usize * PAGE_SIZE)..].fill(0);
         }
         Ok(())
     }
@@ -394,6 +402,16 @@ impl Driver {
                 // Any part: records come whole, or not.
                 let skip = self.rng.below(count);
                 (first, count) = (first + skip as u64, 1 + self.rng.below(count - skip));
+                if self.whole {
+                    let end = (first + count as u64).next_multiple_of(per);
+                    first = first / per * per;
+                    count = (end - first) as usize;
+                }
+            }
+            if self.whole {
+                // The last range of a file ends with the file.
+                let end = self.files[&ino].live.len().div_ceil(PAGE_SIZE) as u64;
+                count = count.min(end.saturating_sub(first) as usize);
             }
             self.done(|s| {
                 let file = &s.files[&ino];
@@ -403,8 +421,9 @@ impl Driver {
                 let data: Vec<u8> = pages.iter().flat_map(|p| p.iter().copied()).collect();
                 let live = file.live.len();
                 s.model.written(ino, first as usize * PAGE_SIZE, &data, live);
+                let to = (first + count as u64).next_multiple_of(if s.whole { per } else { 1 });
                 let file = s.files.get_mut(&ino).unwrap();
-                file.dirty.retain(|p| !(first..first + count as u64).contains(p));
+                file.dirty.retain(|p| !(first..to).contains(p));
                 Ok(())
             })?;
         }
