@@ -127,6 +127,8 @@ pub struct OpenFile {
     /// What it is, unless `path`'s inode says it all.
     pub stream: Option<Arc<dyn Stream>>,
     flags: AtomicU32,
+    /// How many write-outs of the file had failed when somebody last heard of it here.
+    errors_seen: AtomicU32,
     /// Position of the next read or write; in a directory the cursor of the next entry.
     offset: Mutex<u64>,
 }
@@ -136,7 +138,14 @@ impl OpenFile {
     #[must_use]
     pub fn new(path: Option<Arc<Path>>, stream: Option<Arc<dyn Stream>>, flags: u32) -> Arc<Self> {
         let flags = flags & (flags::ACCMODE | flags::SETTABLE | flags::DIRECTORY | flags::PATH);
-        Arc::new(Self { path, stream, flags: AtomicU32::new(flags), offset: Mutex::new(0) })
+        let errors = path.as_ref().map_or(0, |path| cache::errors(path.inode()));
+        Arc::new(Self {
+            path,
+            stream,
+            flags: AtomicU32::new(flags),
+            errors_seen: AtomicU32::new(errors),
+            offset: Mutex::new(0),
+        })
     }
 
     /// Access mode and status flags.
@@ -280,6 +289,25 @@ impl OpenFile {
             return Err(Error::NotSeekable);
         }
         Ok(self.write_here(Some(offset), buf)?.1)
+    }
+
+    /// Writes what is not yet on the device and makes it durable.
+    ///
+    /// # Errors
+    /// `Io`, once for each open file after a write-out has failed, whoever asked for it;
+    /// `Invalid` for what is no file.
+    pub fn sync(&self) -> Result<()> {
+        if let Some(bytes) = self.bytes() {
+            return bytes.sync();
+        }
+        let path = self.path.as_ref().filter(|_| self.stream.is_none()).ok_or(Error::Invalid)?;
+        let written = cache::write_back(path);
+        let errors = cache::errors(path.inode());
+        let durable = path.inode().sync();
+        if self.errors_seen.swap(errors, Ordering::Relaxed) != errors {
+            return Err(Error::Io);
+        }
+        written.and(durable)
     }
 
     /// Calls `with` with the position, which it may change (`lseek`, `getdents64`).

@@ -70,6 +70,8 @@ static TOTAL: AtomicU64 = AtomicU64::new(0);
 static FREE: AtomicU64 = AtomicU64::new(0);
 /// Frames that only the kernel itself may take.
 static RESERVE: AtomicU64 = AtomicU64::new(0);
+/// What gives frames back when the app's run short: set once there is such a thing.
+static SHORT: driver_api::Once<fn()> = driver_api::Once::new();
 /// The fewest frames that were ever free.
 static LOW: AtomicU64 = AtomicU64::new(u64::MAX);
 
@@ -117,7 +119,18 @@ pub fn alloc(order: u8) -> Option<PhysAddr> {
 /// while no more than the reserve would be left.
 #[must_use]
 pub fn alloc_user(order: u8) -> Option<PhysAddr> {
+    if !available(1 << order)
+        && let Some(short) = SHORT.get()
+    {
+        short();
+    }
     available(1 << order).then(|| alloc(order)).flatten()
+}
+
+/// Has `short` called whenever [`alloc_user`] is about to fail, to give back what can be had
+/// again. It may be called with locks held.
+pub fn when_short(short: fn()) {
+    SHORT.call_once(|| short);
 }
 
 /// Whether `frames` frames could be had now without touching the reserve. System calls that

@@ -8,7 +8,6 @@ use crate::mm::PhysAddr;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ops::Range;
-use driver_api::paged::CacheSlot;
 
 use super::PAGE_SIZE;
 use tree::Tree;
@@ -176,9 +175,9 @@ impl Vma {
         self.backing.advanced(addr.saturating_sub(self.start))
     }
 
-    /// Where `pages` of the file with the slot `file` are in it, and how many bytes.
+    /// Where `pages` of the file whose slot is at `file` are in it, and how many bytes.
     #[must_use]
-    pub fn place_of(&self, file: &CacheSlot, pages: &Range<u64>) -> Option<(usize, usize)> {
+    pub fn place_of(&self, file: usize, pages: &Range<u64>) -> Option<(usize, usize)> {
         let Backing::File { path, offset } = &self.backing else { return None };
         let start = offset / cache::PAGE;
         let first = pages.start.max(start);

@@ -153,6 +153,8 @@ pub fn page_fault(frame: &mut TrapFrame, address: usize, access: Access) -> bool
     }
     match process.space.fault(address, access) {
         Ok(()) => true,
+        // The access is made again.
+        Err(FaultError::NoMemory) if crate::fs::cache::reclaim() => true,
         Err(FaultError::NoMemory) => out_of_memory(),
         Err(e) => bad_access(frame, address, access, e),
     }

@@ -66,12 +66,15 @@ fn version(out: &mut dyn Write) -> Result {
 fn meminfo(out: &mut dyn Write) -> Result {
     let frames = frames::stats();
     let usage = Usage::now();
+    let (dirty, writing) = crate::fs::cache::counts();
     // `MemTotal` is `MemFree` and all kinds from `Cached` on, but for what devices have.
     [
         ("MemTotal", frames.total),
         ("MemFree", frames.free),
         ("MemAvailable", frames.free.saturating_sub(frames.reserve)),
         ("Buffers", 0),
+        ("Dirty", dirty as u64),
+        ("Writeback", writing as u64),
         ("Cached", usage.cached),
         ("SwapTotal", 0),
         ("SwapFree", 0),

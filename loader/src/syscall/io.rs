@@ -255,15 +255,6 @@ fn lock_file(fd: i32, operation: u32) -> Outcome {
     Ok(0)
 }
 
-fn sync_file(file: &OpenFile) -> Outcome {
-    match (file.bytes(), &file.path) {
-        (Some(bytes), _) => bytes.sync()?,
-        (None, Some(path)) if file.stream.is_none() => path.inode().sync()?,
-        _ => return Err(Errno::EINVAL),
-    }
-    Ok(0)
-}
-
 syscall! {
     /// `read(2)`.
     fn read(fd: i32, to: usize, len: usize) {
@@ -497,12 +488,14 @@ syscall! {
 
     /// `fsync(2)`.
     fn fsync(fd: i32) {
-        sync_file(&*process()?.file(fd)?)
+        process()?.file(fd)?.sync()?;
+        Ok(0)
     }
 
     /// `fdatasync(2)`.
     fn fdatasync(fd: i32) {
-        sync_file(&*process()?.file(fd)?)
+        process()?.file(fd)?.sync()?;
+        Ok(0)
     }
 
     /// `ftruncate(2)`.

@@ -2,6 +2,7 @@
 
 use super::{Errno, process, syscall};
 use crate::arch;
+use crate::fs::cache;
 use crate::fs::file::OpenFile;
 use crate::mm::PAGE_SIZE;
 use crate::mm::aspace::Place;
@@ -147,13 +148,22 @@ syscall! {
         Ok(0)
     }
 
-    /// `msync(2)`: nothing is ever ahead of its file.
+    /// `msync(2)`: files are written and made durable for `MS_SYNC`; else their pages are
+    /// written in their time.
     fn msync(addr: usize, len: usize, flags: u32) {
         // MS_ASYNC and MS_SYNC exclude each other.
         if flags & !7 != 0 || flags & 5 == 5 {
             return Err(Errno::EINVAL);
         }
-        process()?.space.check_mapped(addr, len)?;
+        let space = &process()?.space;
+        space.check_mapped(addr, len)?;
+        // MS_SYNC
+        if flags & 4 != 0 {
+            for path in space.shared_files(addr, len)? {
+                cache::write_back(&path)?;
+                path.inode().sync()?;
+            }
+        }
         Ok(0)
     }
 

@@ -99,7 +99,7 @@ impl<'a> File<'a> {
 
     fn unmap(&self, pages: Range<u64>, copies: bool) {
         if let Some(mappings) = mappings() {
-            mappings.unmap(self.paged.cache(), pages, copies);
+            mappings.unmap(core::ptr::from_ref(self.paged.cache()).addr(), pages, copies);
         }
     }
 

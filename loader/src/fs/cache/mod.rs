@@ -5,6 +5,7 @@
 //! files on devices ([`Pager`]) is reached through one pointer that the first mount sets: a
 //! kernel that mounts none does not hold it.
 
+pub mod device;
 mod memory;
 mod registry;
 
@@ -12,9 +13,11 @@ pub use registry::{at_end, forget, mounted, sync_all, sync_fs};
 
 use super::Path;
 use crate::mm::{PAGE_SIZE, PhysAddr};
+use alloc::sync::Arc;
 use core::ops::Range;
 use driver_api::Once;
-use driver_api::paged::{CacheSlot, Paged};
+use driver_api::paged::Paged;
+use driver_api::vfs::Inode;
 use driver_api::{Error, Result};
 
 /// Bytes in a page, as offsets count.
@@ -61,15 +64,22 @@ pub trait Pager: Send + Sync {
     fn reclaim(&self) -> bool;
     /// Dirty pages and pages under write-out.
     fn counts(&self) -> (usize, usize);
+    /// Writes all dirty pages of a file system ([`device::key`]).
+    ///
+    /// # Errors
+    /// The first; everything was tried.
+    fn sync(&self, fs: usize) -> Result<()>;
+    /// Drops the dirty pages of a file system that is gone.
+    fn forget(&self, fs: usize);
 }
 
 static PAGER: Once<&'static dyn Pager> = Once::new();
 
 /// An address space, as the cache sees it.
 pub trait Mappings: Sync {
-    /// Makes all mappings of `pages` of the file whose slot is `file` look them up again;
+    /// Makes all mappings of `pages` of the file whose slot is at `file` look them up again;
     /// with `copies`, for they are cut off, the app's private copies are gone too.
-    fn unmap(&self, file: &CacheSlot, pages: Range<u64>, copies: bool);
+    fn unmap(&self, file: usize, pages: Range<u64>, copies: bool);
 }
 
 /// Where pages of files can be mapped.
@@ -90,9 +100,9 @@ fn pager() -> Result<&'static dyn Pager> {
     PAGER.get().copied().ok_or(Error::Io)
 }
 
-/// Whether `path` leads to the file with this slot.
-pub fn belongs(path: &Path, file: &CacheSlot) -> bool {
-    path.inode().paged().is_some_and(|p| core::ptr::eq(p.cache(), file))
+/// Whether `path` leads to the file whose slot is at `file`.
+pub fn belongs(path: &Path, file: usize) -> bool {
+    path.inode().paged().is_some_and(|p| core::ptr::from_ref(p.cache()).addr() == file)
 }
 
 /// Reads from the file at `path`; how much there was.
@@ -187,6 +197,29 @@ pub fn prepare(path: &Path, page: u64, store: bool) -> Result<()> {
         Some(paged) => pager()?.prepare(path, paged, page, store),
         None => Err(Error::NoDevice),
     }
+}
+
+/// Writes the dirty pages of the file at `path` and waits for it. What they are made durable
+/// by is [`Inode::sync`].
+///
+/// # Errors
+/// What the file system gives; everything was tried.
+pub fn write_back(path: &Path) -> Result<()> {
+    match path.inode().paged().filter(|paged| !paged.memory_only()) {
+        Some(paged) => pager()?.write_back(path, paged),
+        None => Ok(()),
+    }
+}
+
+/// How many write-outs of the file have failed so far.
+pub fn errors(inode: &Arc<dyn Inode>) -> u32 {
+    let pager = PAGER.get();
+    pager.and_then(|pager| Some(pager.errors(inode.paged()?))).unwrap_or(0)
+}
+
+/// Dirty pages and pages under write-out.
+pub fn counts() -> (usize, usize) {
+    PAGER.get().map_or((0, 0), |pager| pager.counts())
 }
 
 /// Drops pages that can be had again; whether there were any. Never while a lock is held

@@ -2,6 +2,8 @@
 //!
 //! Empty, and with it all that it leads to absent from the kernel, until one is mounted.
 
+use super::PAGER;
+use super::device::key;
 use crate::sync::Mutex;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -18,6 +20,8 @@ static ENDING: Mutex<()> = Mutex::new(());
 /// `fs` was mounted: from now on it is synced with the others, and at the end of the machine.
 /// Called for each mount of one.
 pub fn mounted(fs: Arc<dyn FileSystem>) {
+    #[cfg(target_os = "none")]
+    super::device::kernel::start();
     AT_END.call_once(|| {
         || {
             core::mem::forget(ENDING.lock());
@@ -29,11 +33,16 @@ pub fn mounted(fs: Arc<dyn FileSystem>) {
     MOUNTED.lock().push(fs);
 }
 
-/// `fs` was unmounted once: what [`mounted`] did once is undone.
+/// `fs` was unmounted once: what [`mounted`] did once is undone. The last time, pages that
+/// could not be written are dropped.
 pub fn forget(fs: &Arc<dyn FileSystem>) {
     let mut mounted = MOUNTED.lock();
     let gone = mounted.iter().position(|m| Arc::ptr_eq(m, fs)).map(|at| mounted.swap_remove(at));
+    let last = !mounted.iter().any(|m| Arc::ptr_eq(m, fs));
     drop(mounted);
+    if let Some(pager) = PAGER.get().filter(|_| last) {
+        pager.forget(key(fs));
+    }
     drop(gone);
 }
 
@@ -42,7 +51,15 @@ pub fn forget(fs: &Arc<dyn FileSystem>) {
 /// # Errors
 /// `Io`; everything was tried.
 pub fn sync_fs(fs: &Arc<dyn FileSystem>) -> Result<()> {
-    fs.sync()
+    let written = PAGER.get().map_or(Ok(()), |pager| pager.sync(key(fs)));
+    fs.sync().and(written)
+}
+
+/// Asks all that is mounted for memory; whether there was any.
+#[cfg(target_os = "none")]
+pub fn shrink() -> bool {
+    // Whoever holds the lock only copies or changes the list.
+    MOUNTED.lock().iter().fold(0, |sum, fs| sum + fs.shrink()) > 0
 }
 
 /// [`sync_fs`] for all that is mounted.
