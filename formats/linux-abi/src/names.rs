@@ -16,9 +16,11 @@ pub struct Name(&'static [u8]);
 impl core::fmt::Display for Name {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         use core::fmt::Write;
-        self.0.iter().try_for_each(|&b| match b.checked_sub(0x80) {
+        // Byte by byte: `str::split` is more code than all else here.
+        let piece = |n: u8| PIECES.as_bytes().split(|&b| b == b' ').nth(n.into());
+        self.0.iter().try_for_each(|&b| match b.checked_sub(0x80).and_then(piece) {
             None => f.write_char(char::from(b)),
-            Some(n) => f.write_str(PIECES.split(' ').nth(n.into()).unwrap_or("")),
+            Some(piece) => piece.iter().try_for_each(|&b| f.write_char(char::from(b))),
         })
     }
 }

@@ -134,29 +134,39 @@ fn named<T: Copy>(table: &[(&str, T)], word: &[u8]) -> Option<T> {
     table.iter().find(|(name, _)| name.as_bytes() == word).map(|(_, value)| *value)
 }
 
-/// What is wrong with a word. The kernel warns and goes on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Warning {
+/// What can be wrong with a word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mistake {
     /// No such `osier.` key.
-    UnknownKey(Vec<u8>),
+    UnknownKey,
     /// The key does not take this value.
-    BadValue(Vec<u8>),
+    BadValue,
     /// A quote was opened and not closed.
-    UnclosedQuote(Vec<u8>),
+    UnclosedQuote,
+}
+
+/// A word with a mistake. The kernel warns and goes on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Warning {
+    /// What is wrong.
+    pub mistake: Mistake,
+    /// With which word.
+    pub word: Vec<u8>,
 }
 
 impl core::fmt::Display for Warning {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        match self {
-            Self::UnknownKey(w) => {
-                write!(f, "command line: unknown option {}; there are", Text(w))?;
-                KEYS.iter().try_for_each(|(key, _)| write!(f, " osier.{key}"))
-            }
-            Self::BadValue(w) => write!(f, "command line: bad value in {}", Text(w)),
-            Self::UnclosedQuote(w) => {
-                write!(f, "command line: no closing quote in {}", Text(w))
-            }
+        let what = match self.mistake {
+            Mistake::UnknownKey => "unknown option",
+            Mistake::BadValue => "bad value in",
+            Mistake::UnclosedQuote => "no closing quote in",
+        };
+        write!(f, "command line: {what} {}", Text(&self.word))?;
+        if self.mistake == Mistake::UnknownKey {
+            f.write_str("; there are")?;
+            KEYS.iter().try_for_each(|(key, _)| write!(f, " osier.{key}"))?;
         }
+        Ok(())
     }
 }
 
@@ -181,20 +191,13 @@ fn kind(word: &[u8]) -> Kind<'_> {
     }
 }
 
-/// What applying an option said.
-enum Applied {
-    Done,
-    UnknownKey,
-    BadValue,
-}
-
 /// Applies `KEY=VALUE` (or `KEY`, which is `KEY=1`) to `options`.
-fn apply(options: &mut Options, option: &[u8]) -> Applied {
+fn apply(options: &mut Options, option: &[u8]) -> Result<(), Mistake> {
     let (key, value) = match option.iter().position(|&b| b == b'=') {
         Some(at) => (option.get(..at).unwrap_or(&[]), option.get(at + 1..).unwrap_or(&[])),
         None => (option, b"1".as_slice()),
     };
-    let Some(key) = named(&KEYS, key) else { return Applied::UnknownKey };
+    let key = named(&KEYS, key).ok_or(Mistake::UnknownKey)?;
     let done = match key {
         Key::Exit => named(&CHANNELS, value).map(|c| options.exit = Some(c)),
         Key::PowerOff => {
@@ -209,7 +212,7 @@ fn apply(options: &mut Options, option: &[u8]) -> Applied {
         Key::SelfTest if !cfg!(debug_assertions) => Some(()),
         Key::SelfTest => selftest(value).map(|s| options.selftest = s),
     };
-    if done.is_some() { Applied::Done } else { Applied::BadValue }
+    done.ok_or(Mistake::BadValue)
 }
 
 const CHANNELS: [(&str, ExitChannel); 2] =
@@ -279,7 +282,8 @@ pub fn options(default: &[u8], given: &[u8]) -> Options {
     let mut buffer = [0; MAX_OPTION];
     for word in Words::new(default).chain(Words::new(given)) {
         if let Some(Kind::Option(option)) = word.copy_to(&mut buffer).map(kind) {
-            apply(&mut options, option);
+            // What is wrong with it, `parse` says.
+            let _ = apply(&mut options, option);
         }
     }
     options
@@ -307,17 +311,19 @@ pub struct Parsed {
     pub warnings: Vec<Warning>,
 }
 
-/// The name in `NAME=VALUE`.
-fn name(variable: &[u8]) -> &[u8] {
-    variable.split(|&b| b == b'=').next().unwrap_or(variable)
+/// Where the value begins in `NAME=VALUE`.
+fn value_at(variable: &[u8]) -> usize {
+    variable.iter().position(|&b| b == b'=').map_or(variable.len(), |at| at + 1)
 }
 
 impl Parsed {
+    /// Gives a variable its value, in the place of an earlier one of this name.
     fn set_env(&mut self, variable: &[u8]) {
+        let name = variable.get(..value_at(variable)).unwrap_or(variable);
         let mut env = Strings::new();
         let mut known = false;
         for old in self.env.iter() {
-            let same = name(old) == name(variable);
+            let same = old.starts_with(name);
             env.push(if same { variable } else { old });
             known |= same;
         }
@@ -329,9 +335,14 @@ impl Parsed {
 
     /// Adds `variable` to the environment unless there is one of this name.
     pub fn default_env(&mut self, variable: &[u8]) {
-        if !self.env.iter().any(|v| name(v) == name(variable)) {
+        let name = variable.get(..value_at(variable)).unwrap_or(variable);
+        if !self.env.iter().any(|v| v.starts_with(name)) {
             self.env.push(variable);
         }
+    }
+
+    fn warn(&mut self, mistake: Mistake, word: &[u8]) {
+        self.warnings.push(Warning { mistake, word: word.to_vec() });
     }
 
     fn add(&mut self, word: Word<'_>, words: &mut Strings) {
@@ -345,17 +356,18 @@ impl Parsed {
             }
         };
         if word.unclosed {
-            self.warnings.push(Warning::UnclosedQuote(text.to_vec()));
+            self.warn(Mistake::UnclosedQuote, text);
         }
         match kind(text) {
-            Kind::Option(_) if text.len() > MAX_OPTION => {
-                self.warnings.push(Warning::BadValue(text.to_vec()));
+            Kind::Option(option) => {
+                let applied = match text.len() {
+                    0..=MAX_OPTION => apply(&mut self.options, option),
+                    _ => Err(Mistake::BadValue),
+                };
+                if let Err(mistake) = applied {
+                    self.warn(mistake, text);
+                }
             }
-            Kind::Option(option) => match apply(&mut self.options, option) {
-                Applied::Done => {}
-                Applied::UnknownKey => self.warnings.push(Warning::UnknownKey(text.to_vec())),
-                Applied::BadValue => self.warnings.push(Warning::BadValue(text.to_vec())),
-            },
             Kind::Env => self.set_env(text.get(b"env.".len()..).unwrap_or(&[])),
             // Their drivers ask for them, by `values`.
             Kind::Device => {}

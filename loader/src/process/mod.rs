@@ -101,13 +101,17 @@ impl Process {
         base: Option<&Path>,
         f: impl FnOnce(&Walker<'_>) -> Result<R>,
     ) -> Result<R> {
-        let (root, cwd) = {
-            let places = self.places.lock();
-            (places.root.clone(), places.cwd.clone())
-        };
+        let (root, cwd) = self.root_and_cwd();
         let walker =
             Walker { mounts: &self.mounts, root: &root, base: base.unwrap_or(&cwd), who: self.who };
         f(&walker)
+    }
+
+    /// One copy for all kinds of walks.
+    #[inline(never)]
+    fn root_and_cwd(&self) -> (Path, Path) {
+        let places = self.places.lock();
+        (places.root.clone(), places.cwd.clone())
     }
 
     /// The open file behind `fd`.

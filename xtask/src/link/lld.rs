@@ -40,10 +40,11 @@ const LTO: [&str; 6] = [
     "--thinlto-cache-policy=prune_after=720h:cache_size_bytes=512m",
 ];
 
-/// How bitcode is inlined that is optimised for size alone: functions that cost up to so many
-/// units (5 otherwise), as at level `s`. The calls that are saved make up for most of the copies,
-/// and code that runs once, at boot, runs through fewer of them.
-const SMALL: [&str; 2] = ["-mllvm", "-inline-threshold=50"];
+/// How bitcode is optimised that was compiled at level `z`. It is inlined up to a cost of so many
+/// units (5 otherwise; 50 at level `s`): some calls that are saved make up for their copies, and
+/// code that runs once, at boot, runs through fewer of them. A table of jumps is made from so many
+/// cases on (4 otherwise): below, comparisons are shorter.
+const SMALL: [&str; 4] = ["-mllvm", "-inline-threshold=25", "-mllvm", "-min-jump-table-entries=8"];
 
 /// The arguments of `rust-lld` that link a kernel.
 #[must_use]

@@ -68,6 +68,10 @@ pub fn kernel_call(
         Some(remap.as_str()),
         thin.then_some("-Clinker-plugin-lto"),
         (!spec.settings.panic_locations).then_some("-Zlocation-detail=none"),
+        // Level `z` sees to what is inlined and unrolled; that it also makes of each small
+        // constant a push and a pop, and of each copied structure a `rep movs`, is not wanted:
+        // under emulation the boot takes a twentieth longer.
+        (spec.settings.opt_level == "z").then_some("-Cllvm-args=-force-remove-attribute=minsize"),
     ];
     let mut env = common_env(&encoded(flags.into_iter().flatten()));
     // The pinned toolchain is a stable one; only the kernel uses unstable features of it.

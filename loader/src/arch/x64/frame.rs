@@ -248,9 +248,12 @@ impl TrapFrame {
             self.cs,
             self.code,
         ];
-        // One string: a list of names would be pointers, and relocations.
-        "rip rsp rbp rflags rax rbx rcx rdx rsi rdi r8 r9 r10 r11 r12 r13 r14 r15 cs code"
-            .split(' ')
+        // In one string: a list of names would be pointers, and relocations.
+        const NAMES: &[u8] =
+            b"rip rsp rbp rflags rax rbx rcx rdx rsi rdi r8 r9 r10 r11 r12 r13 r14 r15 cs code";
+        NAMES
+            .split(|&b| b == b' ')
+            .map(|name| core::str::from_utf8(name).unwrap_or_default())
             .zip(values)
             // Of the kernel's own faults this is the last one.
             .chain((!self.is_user()).then(|| ("cr2", cr2())))
