@@ -18,7 +18,7 @@ pub fn kmain(info: BootInfo) -> ! {
 
     arch::cpu::init_boot_cpu(&info);
     registry::early();
-    log::info!(target: "kernel", "Osier {} on {}, by {}", env!("CARGO_PKG_VERSION"), arch::NAME, info.protocol);
+    klog::first_line();
     if let Err(e) = mm::init(&info) {
         fail(format_args!("memory: {e} ({} KiB of RAM)", ram_kib(&info)));
     }
@@ -32,7 +32,7 @@ pub fn kmain(info: BootInfo) -> ! {
     thread::adopt_boot_cpu();
     arch::cpu::enable_interrupts();
     bootchart(&options, "threads");
-    log_memory();
+    log_memory(info.protocol);
 
     // The rest may wait, which what will be the idle thread may not.
     let started = thread::begin_first("init", move || {
@@ -86,9 +86,9 @@ fn ram_kib(info: &BootInfo) -> u64 {
     mm::regions::usable(&info.memory).bytes() / 1024
 }
 
-fn log_memory() {
+fn log_memory(protocol: &str) {
     let s = mm::frames::stats();
-    log::debug!(target: "kernel", "memory: {} KiB, {} KiB free", s.total * 4, s.free * 4);
+    log::debug!(target: "kernel", "started by {protocol}; memory: {} KiB, {} KiB free", s.total * 4, s.free * 4);
 }
 
 /// Prints a stage of the boot and when it was reached, for `osier.bootchart=1`.

@@ -13,6 +13,12 @@ impl Strings {
         Self(Vec::new())
     }
 
+    /// The strings that `bytes` holds, each ended by a zero byte.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8]) -> Self {
+        Self(bytes.to_vec())
+    }
+
     /// Adds `string`, which ends at its first zero byte if it has one.
     pub fn push(&mut self, string: &[u8]) {
         let string = string.split(|&b| b == 0).next().unwrap_or(string);
@@ -52,6 +58,7 @@ mod tests {
         s.push(b"a\0b");
         s.push(b"");
         assert_eq!(s.as_bytes(), b"a\0\0");
+        assert_eq!(Strings::from_bytes(s.as_bytes()), s);
         assert_eq!(s.iter().collect::<Vec<_>>(), [&b"a"[..], b""]);
     }
 

@@ -298,12 +298,16 @@ pub fn values(line: &[u8], key: &str, values: &mut Vec<Vec<u8>>) {
     }
 }
 
+/// The variables that a program has whatever the command line says, if with other values.
+const ENVIRONMENT: &[u8] = b"PATH=/bin:/usr/bin:/sbin:/usr/sbin\0HOME=/\0TERM=vt100\0";
+
 /// A command line, taken apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Parsed {
     /// The kernel's options.
     pub options: Options,
-    /// Environment variables, `NAME=VALUE`, each name once, in order of first appearance.
+    /// Environment variables, `NAME=VALUE`, each name once: [`ENVIRONMENT`], then what the lines
+    /// add, in order of first appearance.
     pub env: Strings,
     /// The program and its arguments; empty when neither line names a program.
     pub words: Strings,
@@ -331,14 +335,6 @@ impl Parsed {
             env.push(variable);
         }
         self.env = env;
-    }
-
-    /// Adds `variable` to the environment unless there is one of this name.
-    pub fn default_env(&mut self, variable: &[u8]) {
-        let name = variable.get(..value_at(variable)).unwrap_or(variable);
-        if !self.env.iter().any(|v| v.starts_with(name)) {
-            self.env.push(variable);
-        }
     }
 
     fn warn(&mut self, mistake: Mistake, word: &[u8]) {
@@ -382,7 +378,7 @@ impl Parsed {
 pub fn parse(default: &[u8], given: &[u8]) -> Parsed {
     let mut parsed = Parsed {
         options: Options::DEFAULT,
-        env: Strings::new(),
+        env: Strings::from_bytes(ENVIRONMENT),
         words: Strings::new(),
         warnings: Vec::new(),
     };

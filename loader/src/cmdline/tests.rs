@@ -6,6 +6,13 @@ fn text(words: &Strings) -> Vec<String> {
     words.iter().map(|w| String::from_utf8(w.to_vec()).unwrap()).collect()
 }
 
+/// The variables behind those that are always there.
+fn env(p: &Parsed) -> Vec<String> {
+    let mut all = text(&p.env);
+    assert!(all.len() >= 3 && all[0].starts_with("PATH=") && all[2].starts_with("TERM="));
+    all.split_off(3)
+}
+
 fn devices(line: &str) -> Vec<Vec<u8>> {
     let mut found = Vec::new();
     values(line.as_bytes(), "virtio_mmio.device", &mut found);
@@ -21,7 +28,7 @@ fn the_kernels_words_are_taken_out_wherever_they_stand() {
     let line = "osier.exit=debugcon /bin/hello --name x osier.loglevel=info env.A=1 virtio_mmio.device=512@0xfeb00000:5";
     let p = given(line);
     assert_eq!(text(&p.words), ["/bin/hello", "--name", "x"]);
-    assert_eq!(text(&p.env), ["A=1"]);
+    assert_eq!(env(&p), ["A=1"]);
     assert_eq!(devices(line), [b"512@0xfeb00000:5"]);
     assert_eq!(p.options.exit, Some(ExitChannel::Debugcon));
     assert_eq!(p.options.loglevel, LevelFilter::Info);
@@ -39,7 +46,7 @@ fn what_qemu_appends_after_the_separator_is_the_kernels() {
 #[test]
 fn quotes_keep_words_together_in_every_part() {
     let p = given(r#"env.GREETING="good morning" "/bin/my app" "osier.loglevel=error" "a b""#);
-    assert_eq!(text(&p.env), ["GREETING=good morning"]);
+    assert_eq!(env(&p), ["GREETING=good morning"]);
     assert_eq!(text(&p.words), ["/bin/my app", "a b"]);
     assert_eq!(p.options.loglevel, LevelFilter::Error);
 }
@@ -49,12 +56,19 @@ fn the_vmms_line_wins_and_the_images_fills_in() {
     let default = b"osier.root=ramfs osier.loglevel=info env.A=1 env.B=2 /bin/hello --default";
     let p = parse(default, b"osier.loglevel=debug env.B=3 env.C=4");
     assert_eq!(text(&p.words), ["/bin/hello", "--default"]);
-    assert_eq!(text(&p.env), ["A=1", "B=3", "C=4"]);
+    assert_eq!(env(&p), ["A=1", "B=3", "C=4"]);
     assert_eq!(p.options.loglevel, LevelFilter::Debug);
     assert_eq!(p.options.root, Some(Root { kind: RootKind::Ramfs, uuid: None }));
     let p = parse(default, b"/bin/other");
     assert_eq!(text(&p.words), ["/bin/other"], "arguments of the image's program are not kept");
-    assert_eq!(text(&p.env), ["A=1", "B=2"]);
+    assert_eq!(env(&p), ["A=1", "B=2"]);
+}
+
+#[test]
+fn variables_that_are_always_there_can_have_other_values() {
+    let p = given("env.HOME=/root env.TERM= env.HOMER=x env.HOME=/home");
+    let wanted = ["PATH=/bin:/usr/bin:/sbin:/usr/sbin", "HOME=/home", "TERM=", "HOMER=x"];
+    assert_eq!(text(&p.env), wanted);
 }
 
 #[test]
@@ -107,7 +121,7 @@ fn words_that_only_look_like_variables_are_the_programs() {
 fn bytes_that_are_not_utf8_stay_as_they_are() {
     let p = parse(b"", b"/bin/\xff env.A=\xfe osier.\xfd=1");
     assert_eq!(p.words.as_bytes(), b"/bin/\xff\0");
-    assert_eq!(p.env.as_bytes(), b"A=\xfe\0");
+    assert!(p.env.as_bytes().ends_with(b"\0A=\xfe\0"));
     assert_eq!(
         p.warnings[0].to_string(),
         "command line: unknown option osier.\\xfd=1; there are osier.bootchart osier.debug-panic osier.exit osier.leaks osier.loglevel osier.poweroff osier.root osier.selftest"

@@ -41,14 +41,32 @@ impl Log for Sink {
     fn flush(&self) {}
 }
 
+/// The log's first line, as [`line::begin`] would write it before the clock runs: made by the
+/// compiler, for the formatter is a fiftieth of all code that runs until the program's first line.
+const FIRST: &str = if cfg!(target_arch = "x86_64") {
+    concat!("[    0.000000] INFO kernel: Osier ", env!("CARGO_PKG_VERSION"), " on x86_64")
+} else {
+    concat!("[    0.000000] INFO kernel: Osier ", env!("CARGO_PKG_VERSION"), " on aarch64")
+};
+
+/// Logs what kernel this is.
+pub(crate) fn first_line() {
+    record(Level::Info, FIRST.as_bytes());
+}
+
+/// Keeps a line, and shows it if the console is to have it.
+fn record(level: Level, line: &[u8]) {
+    LATEST.lock().push(level as u8, line);
+    if level as u8 <= CONSOLE_LEVEL.load(Ordering::Relaxed) {
+        write_line(line);
+    }
+}
+
 fn emit(level: Level, target: &str, text: &fmt::Arguments<'_>) {
     let mut line = Line::new();
     line::begin(&mut line, time::now_ns(), level, target);
     let _ = line.write_fmt(*text);
-    LATEST.lock().push(level as u8, line.bytes());
-    if level as u8 <= CONSOLE_LEVEL.load(Ordering::Relaxed) {
-        write_line(line.bytes());
-    }
+    record(level, line.bytes());
 }
 
 fn write_line(line: &[u8]) {

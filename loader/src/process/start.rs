@@ -33,8 +33,6 @@ use driver_api::{Error, Result};
 const SEARCH: [&[u8]; 4] = [b"/bin/", b"/usr/bin/", b"/sbin/", b"/usr/sbin/"];
 /// What is looked for when the command line names no program.
 const DEFAULTS: [&[u8]; 2] = [b"/sbin/init", b"/bin/init"];
-/// The environment that a program gets besides the command line's.
-const ENVIRONMENT: [&[u8]; 3] = [b"PATH=/bin:/usr/bin:/sbin:/usr/sbin", b"HOME=/", b"TERM=vt100"];
 
 /// Says why the program cannot run, and ends.
 fn fail(why: fmt::Arguments<'_>) -> ! {
@@ -63,7 +61,6 @@ pub fn start(mut parsed: Parsed) -> ! {
     if parsed.words.is_empty() {
         parsed.words.push(&name);
     }
-    ENVIRONMENT.iter().for_each(|variable| parsed.default_env(variable));
     let first = UserThread::new(PID, Set::default());
     let places = Places { root: root.clone(), cwd: root.clone(), umask: 0o022 };
     let trampoline = handler::place_trampoline(&space).unwrap_or(0);

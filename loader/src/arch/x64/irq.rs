@@ -83,7 +83,7 @@ pub fn init(_info: &BootInfo) {
     super::power::init();
     let mut slots = IO_APICS.lock();
     for (slot, found) in slots.iter_mut().zip(platform::io_apics()) {
-        let Some(found) = found else { continue };
+        let Some(found) = found else { break };
         let Ok(registers) = platform::map(PhysAddr(u64::from(found.address))) else {
             log::error!("no memory to map the I/O APIC at {:#x}", found.address);
             continue;

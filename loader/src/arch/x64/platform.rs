@@ -6,7 +6,7 @@ use core::cell::RefCell;
 use driver_api::pci::{Access, Host};
 use driver_api::{Error, IrqLine, Mmio, Resource, Result, Trigger};
 
-use super::acpi::{self, IoApic, MAX_IO_APICS, Tables};
+use super::acpi::{self, IoApic, Tables};
 use super::mp;
 use super::phys::PhysMemory;
 use crate::mm::kernel::map_fixed;
@@ -36,19 +36,17 @@ pub fn tables() -> &'static Tables {
     TABLES.call_once(Tables::default)
 }
 
-/// The I/O APICs; without ACPI the one of every PC, and the second one of QEMU's `microvm`
+/// The I/O APICs by convention: the one of every PC, and the second one of QEMU's `microvm`
 /// (`docs/system/i386/microvm.rst`), whose absence `irq::init` notices.
-pub(super) fn io_apics() -> [Option<IoApic>; MAX_IO_APICS] {
-    let found = tables().io_apics;
-    if found.iter().any(Option::is_some) {
-        return found;
-    }
-    let mut known = [None; MAX_IO_APICS];
-    let conventions = [(0xfec0_0000, 0), (0xfec1_0000, 24)];
-    for (slot, (address, gsi_base)) in known.iter_mut().zip(conventions) {
-        *slot = Some(IoApic { address, gsi_base });
-    }
-    known
+const IO_APICS: [Option<IoApic>; 2] = [
+    Some(IoApic { address: 0xfec0_0000, gsi_base: 0 }),
+    Some(IoApic { address: 0xfec1_0000, gsi_base: 24 }),
+];
+
+/// The I/O APICs, the first ones of the list.
+pub(super) fn io_apics() -> &'static [Option<IoApic>] {
+    let found = &tables().io_apics;
+    if found.first().is_some_and(Option::is_some) { found } else { &IO_APICS }
 }
 
 /// Maps the page of device registers at `page` for ever.
