@@ -4,6 +4,7 @@
 //! - [`ramfs`]: the root file system in RAM, filled from a bootfs.
 //! - [`cache`]: the contents of regular files.
 //! - [`file`]: open files; [`table`]: descriptors.
+//! - [`kinds`]: what can be mounted; [`disks`]: disks as files.
 //! - [`devfs`]: `/dev`; [`tty`]: the console's line discipline.
 //!
 //! Errors are `driver_api::Error`; only `crate::syscall` knows an errno.
