@@ -148,8 +148,7 @@ syscall! {
         Ok(0)
     }
 
-    /// `msync(2)`: files are written and made durable for `MS_SYNC`; else their pages are
-    /// written in their time.
+    /// `msync(2)`.
     fn msync(addr: usize, len: usize, flags: u32) {
         // MS_ASYNC and MS_SYNC exclude each other.
         if flags & !7 != 0 || flags & 5 == 5 {
@@ -157,7 +156,7 @@ syscall! {
         }
         let space = &process()?.space;
         space.check_mapped(addr, len)?;
-        // MS_SYNC
+        // MS_SYNC; else pages are written in their time, as all dirty ones.
         if flags & 4 != 0 {
             for path in space.shared_files(addr, len)? {
                 cache::write_back(&path)?;
