@@ -17,7 +17,7 @@ pub const TESTS: &[Test] = &[
     ("events: time that a thread has run", cpu_time),
 ];
 
-const EVENT: usize = if cfg!(target_arch = "x86_64") { 12 } else { 16 };
+pub const EVENT: usize = if cfg!(target_arch = "x86_64") { 12 } else { 16 };
 
 /// A call that must not fail.
 pub fn call(name: &str, args: &[usize]) -> Result<usize, String> {
@@ -25,7 +25,7 @@ pub fn call(name: &str, args: &[usize]) -> Result<usize, String> {
     usize::try_from(result).map_err(|_| format!("{name}{args:x?} gave {result}"))
 }
 
-fn add(set: usize, fd: usize, events: u32, data: u64) -> Result<(), String> {
+pub fn add(set: usize, fd: usize, events: u32, data: u64) -> Result<(), String> {
     let mut event = [0_u8; EVENT];
     event[..4].copy_from_slice(&events.to_le_bytes());
     event[EVENT - 8..].copy_from_slice(&data.to_le_bytes());
@@ -33,7 +33,7 @@ fn add(set: usize, fd: usize, events: u32, data: u64) -> Result<(), String> {
 }
 
 /// What a set tells within `ms` (-1: whenever it is).
-fn wait(set: usize, ms: isize) -> Result<Vec<(u32, u64)>, String> {
+pub fn wait(set: usize, ms: isize) -> Result<Vec<(u32, u64)>, String> {
     let mut events = [0_u8; 4 * EVENT];
     let at = events.as_mut_ptr().expose_provenance();
     let n = call("epoll_pwait", &[set, at, 4, ms.cast_unsigned(), 0, 8])?;
@@ -42,17 +42,17 @@ fn wait(set: usize, ms: isize) -> Result<Vec<(u32, u64)>, String> {
     Ok(events.chunks(EVENT).take(n).map(|e| (word(e), data(e))).collect())
 }
 
-fn post(fd: usize, n: u64) -> Result<(), String> {
+pub fn post(fd: usize, n: u64) -> Result<(), String> {
     call("write", &[fd, (&raw const n).expose_provenance(), 8]).map(|_| ())
 }
 
-fn take(fd: usize) -> Result<u64, String> {
+pub fn take(fd: usize) -> Result<u64, String> {
     let mut n = 0_u64;
     call("read", &[fd, (&raw mut n).expose_provenance(), 8])?;
     Ok(n)
 }
 
-fn close(fds: &[usize]) -> Result<(), String> {
+pub fn close(fds: &[usize]) -> Result<(), String> {
     fds.iter().try_for_each(|fd| call("close", &[*fd]).map(|_| ()))
 }
 

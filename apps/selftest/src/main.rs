@@ -16,6 +16,7 @@ mod crash;
 mod disk;
 mod events;
 mod files;
+mod locks;
 mod mapped;
 mod memory;
 mod mount;
@@ -66,6 +67,7 @@ fn all(filter: &str) -> Vec<Test> {
     if on_osier() {
         all.extend(events::TESTS);
         all.extend(cpu::TESTS);
+        all.extend(locks::TESTS);
         all.extend(calls::TESTS);
     }
     // Asked for by name only: they take all memory.

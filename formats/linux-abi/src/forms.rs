@@ -226,6 +226,8 @@ pub static FORMS: &[Form] = &[
     form("fcntl", &[File, Is(0), Any(0)]),
     form("fcntl", &[File, Is(5), InOut(LOCK)]),
     form("fcntl", &[File, Is(6), In(LOCK)]),
+    form("fcntl", &[File, Is(36), InOut(LOCK)]),
+    form("fcntl", &[File, Is(37), In(LOCK)]),
     form("fcntl", &[File, Is(1030), Any(0)]),
     form("fdatasync", &[File]),
     form("flock", &[File, Any(1)]),

@@ -2,8 +2,10 @@
 //! else it may leave out of a kernel.
 
 use super::trap::TrapFrame;
+use crate::fs::file::OpenFile;
 use crate::process::Crash;
 use crate::syscall::Handler;
+use alloc::sync::Arc;
 
 unsafe extern "C" {
     /// By number: how far `sys_<name>` is from the table's start, 0 where the kernel has none.
@@ -15,6 +17,8 @@ unsafe extern "C" {
     static OSIER_CPU_TIMES: i32;
     /// How far `osier_crash_dump` is from here, 0 where the kernel has none.
     static OSIER_CRASH_DUMP: i32;
+    /// How far `osier_record_locks` is from here, 0 in a kernel without `flock`.
+    static OSIER_RECORD_LOCKS: i32;
 }
 
 /// What the code behind [`OSIER_CPU_TIMES`] is asked for: 0 and 1, the thread that runs goes
@@ -33,10 +37,12 @@ extern "C" fn times(request: u64) -> u64 {
     0
 }
 
-fn times_distance() -> i32 {
+/// What lies at the distance that stands at `here`, one of the words above; `None` for 0.
+fn target(here: *const i32) -> Option<*const u8> {
     // SAFETY: a constant of the link step's object file. Volatile: nobody sees its value
     // before the link.
-    unsafe { (&raw const OSIER_CPU_TIMES).read_volatile() }
+    let distance = unsafe { here.read_volatile() };
+    (distance != 0).then(|| here.cast::<u8>().wrapping_offset(distance as isize))
 }
 
 /// Calls [`times`]. Only if [`splits_times`].
@@ -46,13 +52,9 @@ fn call_times(request: u64) -> u64 {
     if ALWAYS {
         return times(request);
     }
-    let here = (&raw const OSIER_CPU_TIMES).cast::<u8>();
-    // SAFETY: what lies at the distance is `times`, whose type this is.
-    let hook = unsafe {
-        core::mem::transmute::<*const u8, extern "C" fn(u64) -> u64>(
-            here.wrapping_offset(times_distance() as isize),
-        )
-    };
+    let Some(code) = target(&raw const OSIER_CPU_TIMES) else { return u64::MAX };
+    // SAFETY: what lies there is `times`, whose type this is.
+    let hook = unsafe { core::mem::transmute::<*const u8, extern "C" fn(u64) -> u64>(code) };
     hook(request)
 }
 
@@ -60,7 +62,7 @@ fn call_times(request: u64) -> u64 {
 #[must_use]
 #[inline]
 pub fn splits_times() -> bool {
-    ALWAYS || times_distance() != 0
+    ALWAYS || target(&raw const OSIER_CPU_TIMES).is_some()
 }
 
 /// The thread that runs has come from user mode (`enters`), or goes back there.
@@ -90,16 +92,26 @@ extern "C" fn dump(frame: &TrapFrame, crash: Option<&Crash>) {
 /// The code that leaves crash records, in a kernel that was linked for them.
 #[must_use]
 pub fn crash_dump() -> Option<CrashDump> {
-    let here = &raw const OSIER_CRASH_DUMP;
-    // SAFETY: a constant of the link step's object file. Volatile: nobody sees its value
-    // before the link.
-    let distance = unsafe { here.read_volatile() };
-    // SAFETY: what lies at the distance is `dump`, whose type this is.
-    (distance != 0).then(|| unsafe {
-        core::mem::transmute::<*const u8, CrashDump>(
-            here.cast::<u8>().wrapping_offset(distance as isize),
-        )
-    })
+    let code = target(&raw const OSIER_CRASH_DUMP)?;
+    // SAFETY: what lies there is `dump`, whose type this is.
+    Some(unsafe { core::mem::transmute::<*const u8, CrashDump>(code) })
+}
+
+/// `fcntl` about a lock of a range: the file, the command, its argument; gives what the call
+/// returns.
+pub type RecordLocks = extern "C" fn(&Arc<OpenFile>, u32, usize) -> isize;
+
+#[unsafe(export_name = "osier_record_locks")]
+extern "C" fn lock(file: &Arc<OpenFile>, command: u32, at: usize) -> isize {
+    crate::syscall::record_lock(file, command, at)
+}
+
+/// The code for locks of ranges, in a kernel with `flock`.
+#[must_use]
+pub fn record_locks() -> Option<RecordLocks> {
+    let code = target(&raw const OSIER_RECORD_LOCKS)?;
+    // SAFETY: what lies there is `lock`, whose type this is.
+    Some(unsafe { core::mem::transmute::<*const u8, RecordLocks>(code) })
 }
 
 /// The code behind the system call `number`.

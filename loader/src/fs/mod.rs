@@ -23,6 +23,7 @@ pub mod kinds;
 pub mod pipe;
 pub mod poll;
 pub mod ramfs;
+pub mod record_locks;
 pub mod table;
 pub mod tty;
 pub mod walk;

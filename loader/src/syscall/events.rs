@@ -69,7 +69,7 @@ syscall! {
         event_fd(count, how)
     }
 
-    /// `epoll_create(2)`, without sets within sets.
+    /// `epoll_create(2)`.
     fn epoll_create(size: i32) {
         if size <= 0 {
             return Err(Errno::EINVAL);
@@ -77,7 +77,7 @@ syscall! {
         open_stream(Arc::new(Epoll::new()), 0)
     }
 
-    /// `epoll_create1(2)`, without sets within sets.
+    /// `epoll_create1(2)`.
     fn epoll_create1(how: u32) {
         if how & !flags::CLOEXEC != 0 {
             return Err(Errno::EINVAL);
@@ -100,7 +100,7 @@ syscall! {
         let (events, data) = raw.split_at(DATA_AT);
         let events = events.first_chunk().map_or(0, |b| u32::from_le_bytes(*b));
         let data = data.first_chunk().map_or(0, |b| u64::from_le_bytes(*b));
-        Epoll::of(&set).ok_or(Error::Invalid)?.change(change, fd, &file, events, data)?;
+        Epoll::change(&set, change, fd, &file, events, data)?;
         // Who waits with the set looks again.
         poll::changed();
         Ok(0)

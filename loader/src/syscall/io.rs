@@ -1,12 +1,11 @@
 //! Reading and writing, and what is done with descriptors.
 
-use super::{Errno, Outcome, layout, process, syscall};
+use super::{Errno, Outcome, layout, locks, process, syscall};
+use crate::arch::calls;
 use crate::fs::file::{OpenFile, Stream, flags};
-use crate::fs::flock::Locks;
-use crate::fs::{cache, pipe, poll};
+use crate::fs::{cache, pipe};
 use crate::process::current;
 use crate::signal::number;
-use crate::sync::Mutex;
 use crate::user;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -162,9 +161,6 @@ mod f {
     pub const SETFD: u32 = 2;
     pub const GETFL: u32 = 3;
     pub const SETFL: u32 = 4;
-    pub const GETLK: u32 = 5;
-    pub const SETLK: u32 = 6;
-    pub const SETLKW: u32 = 7;
     pub const DUPFD_CLOEXEC: u32 = 1030;
     pub const GETPIPE_SZ: u32 = 1032;
 }
@@ -214,45 +210,10 @@ fn duplicate(old: i32, new: i32, cloexec: bool) -> Outcome {
         files.replace(new, file, cloexec)?
     };
     // Closed without the lock.
-    drop(replaced);
+    if let Some(file) = replaced {
+        locks::closed(&file);
+    }
     Ok(new as usize)
-}
-
-/// The locks of `flock`.
-static LOCKS: Mutex<Locks> = Mutex::new(Locks::new());
-
-fn lock_file(fd: i32, operation: u32) -> Outcome {
-    let file = process()?.file(fd)?;
-    let path = file.path.as_ref().ok_or(Error::BadFile)?;
-    let key = (path.mount.id, path.inode().metadata().ino);
-    // LOCK_NB is 4.
-    let exclusive = match operation & !4 {
-        1 => false,
-        2 => true,
-        8 => {
-            LOCKS.lock().unlock(&file);
-            poll::changed();
-            return Ok(0);
-        }
-        _ => return Err(Errno::EINVAL),
-    };
-    let try_lock = || match LOCKS.lock().lock(key, &file, exclusive) {
-        Ok(false) => None,
-        other => Some(other),
-    };
-    let locked = if operation & 4 != 0 {
-        try_lock().ok_or(Error::WouldBlock)?
-    } else {
-        match poll::wait(None, try_lock) {
-            Ok(Some(locked)) => locked,
-            _ => return Err(Error::Restart.into()),
-        }
-    };
-    locked?;
-    file.set_locked();
-    // A lock that became a shared one may be what others wait for.
-    poll::changed();
-    Ok(0)
 }
 
 syscall! {
@@ -358,7 +319,7 @@ syscall! {
     /// `close(2)`.
     fn close(fd: i32) {
         let file = process()?.files.lock().remove(fd)?;
-        drop(file);
+        locks::closed(&file);
         Ok(0)
     }
 
@@ -377,7 +338,9 @@ syscall! {
                 let _ = process.files.lock().set_cloexec(fd, true);
             } else {
                 let closed = process.files.lock().remove(fd);
-                drop(closed);
+                if let Ok(file) = closed {
+                    locks::closed(&file);
+                }
             }
         }
         Ok(0)
@@ -407,8 +370,8 @@ syscall! {
         duplicate(old, new, how & flags::CLOEXEC != 0)
     }
 
-    /// `fcntl(2)`: descriptors, status flags; record locks always succeed, for there is no
-    /// other process.
+    /// `fcntl(2)`: descriptors, status flags, locks of ranges (in kernels with `flock`); without
+    /// owners of signals, leases and seals.
     fn fcntl(fd: i32, command: u32, arg: usize) {
         let process = process()?;
         let file = process.file(fd)?;
@@ -428,29 +391,14 @@ syscall! {
                 file.set_flags(layout::open_flags_in(arg as u32));
                 Ok(0)
             }
-            f::GETLK | f::SETLK | f::SETLKW => {
-                // `struct flock`: type, whence, start, length, process.
-                let mut lock: [u8; 32] = user::read_array(arg)?;
-                let kind = lock[0];
-                // F_RDLCK, F_WRLCK, F_UNLCK; asking about the last makes no sense.
-                if kind > if command == f::GETLK { 1 } else { 2 } || lock[1] != 0 || lock[2] > 2 {
-                    return Err(Errno::EINVAL);
-                }
-                if command == f::GETLK {
-                    // F_UNLCK: nobody holds a lock that conflicts.
-                    lock[0] = 2;
-                    user::write(arg, &lock)?;
-                }
-                Ok(0)
+            _ if locks::is_lock(command) => {
+                let lock = calls::record_locks().ok_or(Errno(linux_abi::errno::ENOLCK))?;
+                let result = lock(&file, command, arg);
+                usize::try_from(result).map_err(|_| Errno(-result as i32))
             }
             f::GETPIPE_SZ if matches!(file.metadata()?.kind, FileType::Fifo) => Ok(65536),
             _ => Err(Errno::EINVAL),
         }
-    }
-
-    /// `flock(2)`.
-    fn flock(fd: i32, operation: u32) {
-        lock_file(fd, operation)
     }
 
     /// `ioctl(2)`.

@@ -11,6 +11,7 @@ mod events;
 pub mod futex;
 mod io;
 mod layout;
+mod locks;
 mod memory;
 mod mount;
 mod names;
@@ -26,6 +27,8 @@ pub use errno::Errno;
 
 use crate::arch;
 use crate::arch::trap::TrapFrame;
+use crate::fs::file::OpenFile;
+use alloc::sync::Arc;
 use core::sync::atomic::{AtomicU64, Ordering};
 use driver_api::Error;
 
@@ -115,6 +118,12 @@ pub fn dispatch(frame: &mut TrapFrame) {
         return;
     }
     frame.set_syscall_result(result);
+}
+
+/// `fcntl` about a lock; gives what the call returns. Only by way of
+/// [`arch::calls::record_locks`].
+pub(crate) fn record_lock(file: &Arc<OpenFile>, command: u32, at: usize) -> isize {
+    errno::register(locks::record_lock(file, command, at))
 }
 
 fn report_missing(number: usize) {

@@ -35,6 +35,10 @@ const TIME_CALLS: [&str; 7] = [
     "timer_create",
     "times",
 ];
+/// The same for `fcntl`'s locks of ranges, which kernels with `flock` have: programs that lock
+/// nothing, which are most, ask `fcntl` for other things.
+pub const LOCKS_SYMBOL: &str = "OSIER_RECORD_LOCKS";
+const LOCKS_CODE: &str = "osier_record_locks";
 /// Name of the `i32` that says where the code is that leaves crash records, counted in bytes
 /// from itself; 0 in a kernel that leaves none, which does not hold the code either.
 pub const DUMP_SYMBOL: &str = "OSIER_CRASH_DUMP";
@@ -169,9 +173,11 @@ pub fn syscall_object(
         object.add_relocation(rodata, distance(start + n * 4, symbol, addend)).map_err(failed)?;
     }
     let times = TIME_CALLS.iter().any(|call| defined.contains(call));
-    for (word, code, wanted) in
-        [(TIMES_SYMBOL, TIMES_CODE, times), (DUMP_SYMBOL, DUMP_CODE, crash_dump)]
-    {
+    for (word, code, wanted) in [
+        (TIMES_SYMBOL, TIMES_CODE, times),
+        (LOCKS_SYMBOL, LOCKS_CODE, defined.contains("flock")),
+        (DUMP_SYMBOL, DUMP_CODE, crash_dump),
+    ] {
         let at = object.append_section_data(rodata, &[0; 4], 4);
         define(&mut object, word, rodata, at, 4);
         if wanted {
@@ -303,6 +309,8 @@ mod tests {
             let times = |calls: &[&str]| leads(arch, calls, true, TIMES_SYMBOL, TIMES_CODE);
             assert!(times(&["read", "times"]) && times(&["getrusage"]));
             assert!(!times(&["read", "clock_gettime"]));
+            let locks = |calls: &[&str]| leads(arch, calls, true, LOCKS_SYMBOL, LOCKS_CODE);
+            assert!(locks(&["fcntl", "flock"]) && !locks(&["fcntl"]));
         }
         assert!(TIME_CALLS.iter().all(|name| linux_abi::by_name(name).is_some()));
     }
