@@ -167,6 +167,10 @@ const ROOT: &[u8] = b"/\0";
 const LOCK: &[u8] = &[
     1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
 ];
+/// The same that unlocks: a lock of the file's is in the way of the process's.
+const UNLOCK: &[u8] = &[
+    2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+];
 
 /// A `struct sigevent` with `SIGEV_NONE`.
 const NO_SIGNAL: &[u8] = &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
@@ -227,7 +231,7 @@ pub static FORMS: &[Form] = &[
     form("fcntl", &[File, Is(5), InOut(LOCK)]),
     form("fcntl", &[File, Is(6), In(LOCK)]),
     form("fcntl", &[File, Is(36), InOut(LOCK)]),
-    form("fcntl", &[File, Is(37), In(LOCK)]),
+    form("fcntl", &[File, Is(37), In(UNLOCK)]),
     form("fcntl", &[File, Is(1030), Any(0)]),
     form("fdatasync", &[File]),
     form("flock", &[File, Any(1)]),

@@ -115,7 +115,7 @@ pub(super) fn record_lock(file: &Arc<OpenFile>, command: u32, at: usize) -> Outc
     let base = match whence {
         0 => 0,
         1 => file.with_offset(|position| *position).cast_signed(),
-        2 => file.len()?.cast_signed(),
+        2 => file.metadata()?.size.cast_signed(),
         _ => return Err(Errno::EINVAL),
     };
     let (start, last) = range(base, start, len)?;
