@@ -20,8 +20,8 @@ pub const TESTS: &[Test] = &[
 
 const PAGE: usize = 4096;
 const READ: c_int = 1;
-const READ_WRITE: c_int = 3;
-const SHARED: c_int = 1;
+pub const READ_WRITE: c_int = 3;
+pub const SHARED: c_int = 1;
 const PRIVATE: c_int = 2;
 const MS_SYNC: c_int = 4;
 const MADV_DONTNEED: c_int = 4;
@@ -45,7 +45,7 @@ unsafe extern "C" {
 }
 
 /// A mapping, undone when it is dropped.
-struct Map {
+pub struct Map {
     at: *mut u8,
     len: usize,
 }
@@ -54,7 +54,8 @@ struct Map {
 unsafe impl Sync for Map {}
 
 impl Map {
-    fn new(
+    /// Maps a file.
+    pub fn new(
         file: &File,
         len: usize,
         prot: c_int,
@@ -69,13 +70,15 @@ impl Map {
         Ok(Self { at: at.cast(), len })
     }
 
-    fn get(&self, at: usize) -> u8 {
+    /// A byte.
+    pub fn get(&self, at: usize) -> u8 {
         assert!(at < self.len);
         // SAFETY: within the mapping.
         unsafe { self.at.add(at).read_volatile() }
     }
 
-    fn set(&self, at: usize, value: u8) {
+    /// Stores a byte.
+    pub fn set(&self, at: usize, value: u8) {
         assert!(at < self.len);
         // SAFETY: as above; every test has its own mappings.
         unsafe { self.at.add(at).write_volatile(value) }

@@ -2,6 +2,7 @@
 //! lost.
 
 use crate::calls::raw;
+use crate::mapped::{Map, READ_WRITE, SHARED};
 use crate::{Test, failed, same};
 use std::ffi::CString;
 use std::fs::{self, File, OpenOptions};
@@ -21,6 +22,7 @@ pub const TESTS: &[Test] = &[
 /// What goes through the page cache.
 pub const CONTENTS: &[Test] = &[
     ("contents: they stay", contents),
+    ("contents: through mappings", mapped),
     ("contents: of a file without a name", nameless),
     ("contents: until it is full", full),
     ("contents: many at once", threads),
@@ -223,6 +225,44 @@ fn busy() -> Result<(), String> {
     std::env::set_current_dir(AT).map_err(failed("chdir"))?;
     same!(try_unmount(AT), EBUSY);
     std::env::set_current_dir("/").map_err(failed("chdir"))?;
+    unmount()
+}
+
+fn mapped() -> Result<(), String> {
+    const LEN: usize = 50_000;
+    mount(0, "format")?;
+    fs::write(at("f"), bytes(LEN, 1)).map_err(failed("write"))?;
+    let open = || File::options().read(true).write(true).open(at("f")).map_err(failed("open"));
+    let file = open()?;
+    let map = Map::new(&file, LEN.next_multiple_of(4096), READ_WRITE, SHARED, 0)?;
+    for i in (0..LEN).step_by(997) {
+        same!(map.get(i), bytes(LEN, 1)[i]);
+        map.set(i, i as u8);
+    }
+    // The last page has more bytes than the file: they are not to be seen in it, ever.
+    map.set(LEN + 1, 77);
+    // A mapping alone keeps the file system in use.
+    drop(file);
+    same!(try_unmount(AT), EBUSY);
+    let file = open()?;
+    let mut seen = vec![0; LEN];
+    file.read_exact_at(&mut seen, 0).map_err(failed("read"))?;
+    let mut wanted = bytes(LEN, 1);
+    (0..LEN).step_by(997).for_each(|i| wanted[i] = i as u8);
+    same!(seen == wanted, true);
+    file.sync_all().map_err(failed("fsync"))?;
+    // And again, when the pages were clean.
+    map.set(3, 33);
+    wanted[3] = 33;
+    drop(map);
+    drop(file);
+    again()?;
+    same!(fs::read(at("f")).map_err(failed("read"))? == wanted, true);
+    let file = open()?;
+    file.set_len(LEN as u64 + 100).map_err(failed("truncate"))?;
+    wanted.resize(LEN + 100, 0);
+    drop(file);
+    same!(fs::read(at("f")).map_err(failed("read"))? == wanted, true);
     unmount()
 }
 

@@ -135,10 +135,14 @@ impl Script {
         }
     }
 
-    /// Whether a step resets the guest.
+    /// Whether a step resets the guest: it itself, or whoever pushes the machine's button.
     #[must_use]
     pub fn reboots(&self) -> bool {
-        self.steps.iter().any(|s| matches!(s, Step::Do(Action::Reboot)))
+        self.steps.iter().any(|s| match s {
+            Step::Do(Action::Reboot) => true,
+            Step::Do(Action::Qmp(json)) => json.contains("\"system_reset\""),
+            _ => false,
+        })
     }
 
     /// Whether a step starts a peer.
@@ -221,6 +225,8 @@ mod tests {
         assert_eq!(e.step, 2);
         assert!(!script(&[expect("a")]).needs_qmp());
         assert!(script(&[ScenarioStep::Reboot]).reboots());
+        let button = r#"{"execute": "system_reset"}"#;
+        assert!(script(&[ScenarioStep::Qmp(button.into())]).reboots());
         let peer = ScenarioStep::Peer("frames".to_owned());
         assert!(script(&[expect("a"), peer]).has_peers() && !script(&[expect("a")]).has_peers());
     }
