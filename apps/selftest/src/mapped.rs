@@ -5,7 +5,7 @@ use std::ffi::{c_int, c_void};
 use std::fs::{File, OpenOptions};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 
 pub const TESTS: &[Test] = &[
     ("mapped: what one stores all see", shared),
@@ -42,6 +42,33 @@ unsafe extern "C" {
     fn madvise(at: *mut c_void, len: usize, advice: c_int) -> c_int;
     fn mremap(at: *mut c_void, old: usize, new: usize, flags: c_int, ...) -> *mut c_void;
     fn signal(signal: c_int, handler: extern "C" fn(c_int)) -> usize;
+}
+
+/// Files are made where a file system is mounted, not in the root's.
+static MOUNTED: AtomicBool = AtomicBool::new(false);
+
+/// All of it with files of the file system that is mounted.
+pub fn mounted() -> Result<(), String> {
+    MOUNTED.store(true, Ordering::Relaxed);
+    let all = [shared, private, cut, beyond, changes, threads];
+    let result = all.into_iter().try_for_each(|test| test());
+    MOUNTED.store(false, Ordering::Relaxed);
+    result
+}
+
+/// Stores to each page of the file, the first half of them made durable.
+pub fn store(file: &File, pages: usize) -> Result<(), String> {
+    let map = Map::new(file, pages * PAGE, READ_WRITE, SHARED, 0)?;
+    for page in 0..pages {
+        map.set(page * PAGE + page, page as u8);
+        if page == pages / 2 {
+            // SAFETY: a mapping of this test.
+            ok("msync", unsafe { msync(map.at.cast(), map.len, MS_SYNC) })?;
+        }
+    }
+    // Of what was written out a second store is not lost either.
+    map.set(5, 55);
+    Ok(())
 }
 
 /// A mapping, undone when it is dropped.
@@ -102,8 +129,9 @@ fn ok(what: &str, result: c_int) -> Result<(), String> {
 /// A new file with these bytes; its name is gone already.
 fn scratch(bytes: &[u8]) -> Result<File, String> {
     static NEXT: AtomicU32 = AtomicU32::new(0);
-    let path = format!("/tmp/mapped-{}", NEXT.fetch_add(1, Ordering::Relaxed));
-    std::fs::create_dir_all("/tmp").map_err(failed("mkdir"))?;
+    let dir = if MOUNTED.load(Ordering::Relaxed) { crate::mount::AT } else { "/tmp" };
+    let path = format!("{dir}/mapped-{}", NEXT.fetch_add(1, Ordering::Relaxed));
+    std::fs::create_dir_all(dir).map_err(failed("mkdir"))?;
     let mut how = OpenOptions::new();
     let file = how.read(true).write(true).create(true).truncate(true).open(&path);
     let file = file.map_err(failed("open"))?;

@@ -26,9 +26,12 @@ pub const CONTENTS: &[Test] = &[
     ("contents: of a file without a name", nameless),
     ("contents: until it is full", full),
     ("contents: many at once", threads),
+    ("contents: mapped", mapped),
+    ("contents: stores through a mapping stay", stores),
+    ("contents: dropped when memory is short", dropped),
 ];
 
-const AT: &str = "/tmp/mnt";
+pub const AT: &str = "/tmp/mnt";
 const EBUSY: isize = -16;
 const EINVAL: isize = -22;
 const RDONLY: usize = 1;
@@ -339,6 +342,47 @@ fn threads() -> Result<(), String> {
         same!(found == bytes(40_000, i ^ round), true);
     }
     same!(fs::read_dir(AT).map_err(failed("readdir"))?.count(), 16);
+    unmount()
+}
+
+fn mapped() -> Result<(), String> {
+    mount(0, "format")?;
+    crate::mapped::mounted()?;
+    again()?;
+    unmount()
+}
+
+fn stores() -> Result<(), String> {
+    const PAGES: usize = 40;
+    mount(0, "format")?;
+    let mut expected = bytes(PAGES * 4096, 7);
+    fs::write(at("f"), &expected).map_err(failed("write"))?;
+    let file = File::options().read(true).write(true).open(at("f")).map_err(failed("open"))?;
+    crate::mapped::store(&file, PAGES)?;
+    drop(file);
+    (0..PAGES).for_each(|page| expected[page * 4096 + page] = page as u8);
+    expected[5] = 55;
+    again()?;
+    same!(fs::read(at("f")).map_err(failed("read"))? == expected, true);
+    unmount()
+}
+
+/// A program that wants all memory gets what the cache has, and the file comes again.
+fn dropped() -> Result<(), String> {
+    mount(0, "format")?;
+    let all = bytes(2 << 20, 9);
+    fs::write(at("f"), &all).map_err(failed("write"))?;
+    same!(fs::read(at("f")).map_err(failed("read"))? == all, true);
+    let cached = || crate::memory::meminfo_kib("Cached:");
+    let before = cached()?;
+    // A MiB must go, dirty as it is: nothing was synced.
+    let wanted = crate::memory::meminfo_kib("MemAvailable:")? + 1024;
+    let held = vec![1_u8; (wanted << 10) as usize];
+    same!(held.iter().step_by(4096).all(|b| *b == 1), true);
+    drop(held);
+    let after = cached()?;
+    same!((before, after, after + 900 <= before), (before, after, true));
+    same!(fs::read(at("f")).map_err(failed("read"))? == all, true);
     unmount()
 }
 

@@ -21,6 +21,13 @@ fn order(len: usize) -> Option<u8> {
     (order <= MAX_ORDER).then_some(order)
 }
 
+/// Frames of the kernel's own, as long as half of those are left: what makes memory free may
+/// need some, to write pages out.
+fn spare(order: u8) -> Option<PhysAddr> {
+    let stats = frames::stats();
+    (stats.free >= stats.reserve / 2 + (1 << order)).then(|| frames::alloc(order)).flatten()
+}
+
 // SAFETY: frames just allocated, contiguous and aligned to more than a page, zeroed, and seen
 // through the direct map.
 unsafe impl DmaArena for Frames {
@@ -30,7 +37,7 @@ unsafe impl DmaArena for Frames {
         }
         let order = order(len).ok_or(Error::NoMemory)?;
         let len = PAGE_SIZE << order;
-        let frame = frames::alloc_user(order).ok_or(Error::NoMemory)?;
+        let frame = frames::alloc_user(order).or_else(|| spare(order)).ok_or(Error::NoMemory)?;
         let last = frame.0 + (len as u64 - 1);
         let cpu = NonNull::new(phys_to_ptr(frame)).filter(|_| last <= limit);
         let Some(cpu) = cpu else {

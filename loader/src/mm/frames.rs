@@ -119,15 +119,10 @@ pub fn alloc(order: u8) -> Option<PhysAddr> {
 /// while no more than the reserve would be left.
 #[must_use]
 pub fn alloc_user(order: u8) -> Option<PhysAddr> {
-    if !available(1 << order)
-        && let Some(short) = SHORT.get()
-    {
-        short();
-    }
     available(1 << order).then(|| alloc(order)).flatten()
 }
 
-/// Has `short` called whenever [`alloc_user`] is about to fail, to give back what can be had
+/// Has `short` called whenever [`available`] is about to say no, to give back what can be had
 /// again. It may be called with locks held.
 pub fn when_short(short: fn()) {
     SHORT.call_once(|| short);
@@ -137,8 +132,13 @@ pub fn when_short(short: fn()) {
 /// make the kernel's heap grow ask it first.
 #[must_use]
 pub fn available(frames: u64) -> bool {
-    let free = FREE.load(Ordering::Relaxed);
-    free >= RESERVE.load(Ordering::Relaxed).saturating_add(frames)
+    let wanted = RESERVE.load(Ordering::Relaxed).saturating_add(frames);
+    let there = || FREE.load(Ordering::Relaxed) >= wanted;
+    there()
+        || SHORT.get().is_some_and(|short| {
+            short();
+            there()
+        })
 }
 
 /// Gives frames back.

@@ -18,6 +18,8 @@ static GLOBAL: Global = Global(&CACHE);
 
 /// The writer is there.
 static STARTED: AtomicBool = AtomicBool::new(false);
+/// Memory was asked for that could only be had by writing.
+static SHORT: AtomicBool = AtomicBool::new(false);
 /// It is to look what there is to do.
 static RUNG: IrqLock<bool> = IrqLock::new(false);
 static WRITER: WaitQueue = WaitQueue::new();
@@ -31,7 +33,13 @@ pub fn start() {
 /// Memory for the app ran short, perhaps while locks are held.
 fn short() {
     if thread::may_sleep() && interrupts_enabled() {
-        CACHE.drop_clean(super::reclaim::BATCH, How::Try);
+        let dropped = CACHE.drop_clean(super::reclaim::BATCH, How::Try);
+        if dropped == 0 && STARTED.load(Ordering::Relaxed) {
+            // Nothing clean, or not to be had from here: the writer makes some.
+            SHORT.store(true, Ordering::Relaxed);
+            *RUNG.lock() = true;
+            WRITER.wake_one();
+        }
     }
 }
 
@@ -42,6 +50,9 @@ fn write() {
         let (mut rung, _) = WRITER.wait_while(&RUNG, how, |rung| !*rung);
         *rung = false;
         drop(rung);
+        if SHORT.swap(false, Ordering::Relaxed) {
+            CACHE.reclaim_now();
+        }
         deadline = CACHE.write_aged();
     }
 }
@@ -53,7 +64,8 @@ impl Machine for Kernel {
 
     fn low(&self, _: usize) -> bool {
         // A 32nd is left to the app, so that its faults need not wait for pages to be dropped.
-        !frames::available((frames::stats().total / 32).min(1024))
+        let stats = frames::stats();
+        stats.free < stats.reserve + (stats.total / 32).min(1024)
     }
 
     fn frames(&self) -> usize {

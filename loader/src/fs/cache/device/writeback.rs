@@ -23,12 +23,19 @@ impl File<'_> {
     pub fn write_out(&self) -> Result<()> {
         let mut result = Ok(());
         let mut at = 0;
+        let short = self.kept.cache.short.load(Ordering::Relaxed) > 0;
+        let mut most = if short { 0 } else { RUN };
         loop {
             let mut frames = Vec::new();
-            match self.begin(at, &mut frames) {
+            match self.begin(at, most, &mut frames) {
                 Ok(Some((first, end, size))) => {
                     let written = self.write_run(first, size, &frames);
                     self.end(first, end, written.is_ok());
+                    if written == Err(Error::NoMemory) && end - first > self.kept.record {
+                        // File systems may need as much again to write: less at once.
+                        most = 0;
+                        continue;
+                    }
                     if written.is_err() {
                         self.kept.failed();
                     }
@@ -47,9 +54,15 @@ impl File<'_> {
         result
     }
 
-    /// Marks the next dirty records from `at` on and collects their pages: first page, first
+    /// Marks the next dirty records from `at` on, about `most` pages and at least one record,
+    /// and collects their pages: first page, first
     /// page after them, and the size of the file.
-    fn begin(&self, at: u64, frames: &mut Vec<Arc<PageFrame>>) -> Result<Option<(u64, u64, u64)>> {
+    fn begin(
+        &self,
+        at: u64,
+        most: u64,
+        frames: &mut Vec<Arc<PageFrame>>,
+    ) -> Result<Option<(u64, u64, u64)>> {
         let kept = self.kept;
         loop {
             let mut state = kept.state.lock();
@@ -67,7 +80,7 @@ impl File<'_> {
             let Some(page) = dirty.filter(|page| *page < limit) else { return Ok(None) };
             let first = kept.record_of(page);
             let mut end = first;
-            while end < limit && end - first < RUN.max(kept.record) {
+            while end < limit && end - first < most.max(kept.record) {
                 let record = end..(end + kept.record).min(limit);
                 let len = frames.len();
                 frames.try_reserve(kept.record as usize).map_err(|_| Error::NoMemory)?;

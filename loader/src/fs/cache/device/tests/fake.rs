@@ -33,6 +33,8 @@ pub struct Disk {
     pub fail_extend: bool,
     /// Pages for which there is room.
     pub room: Option<usize>,
+    /// More pages at once are more than the file system has memory for.
+    pub most: Option<usize>,
     /// Writes wait as long as this is set; whether one does.
     pub hold: bool,
     pub held: bool,
@@ -153,6 +155,8 @@ impl Paged for Fake {
         let end = (first + pages.len() as u64).next_multiple_of(self.k());
         assert!((first..end).all(|page| disk.reserved.contains(&page)), "not reserved");
         let result = if disk.fail_write { Err(Error::Io) } else { Ok(()) };
+        let too_many = disk.most.is_some_and(|most| pages.len() > most);
+        let result = if too_many { Err(Error::NoMemory) } else { result };
         if result.is_ok() {
             for (page, bytes) in (first..).zip(before) {
                 disk.pages.insert(page, bytes);

@@ -333,3 +333,15 @@ fn a_cut_waits_for_what_is_written() {
         assert!(buf[..P + 5].iter().all(|b| *b == 3) && buf[P + 5..3 * P].iter().all(|b| *b == 0));
     });
 }
+
+#[test]
+fn a_file_system_without_memory_gets_less_at_once() {
+    let (_, cache) = machine(1000);
+    let f = Fake::new(2 * P, 0);
+    f.disk.lock().unwrap().most = Some(2);
+    with(cache, &f, |file| {
+        file.write(None, &[3; 6 * P]).unwrap();
+        assert_eq!((file.write_out(), file.kept.errors()), (Ok(()), 0));
+    });
+    assert_eq!(f.disk.lock().unwrap().writes, [(0, 6), (0, 2), (2, 2), (4, 2)]);
+}
