@@ -3,11 +3,10 @@
 use super::{SYSCALLS, Syscall};
 
 /// What often stands in names: byte 0x80 + n of a packed name is the n-th of these, which saves
-/// a kernel 1.2 KiB. In this order they are looked for, so that a longer one comes before its
-/// parts.
-const PIECES: &str = "_mempolicy process_ _module otify_ rt_sig sched_ epoll_ mount event futex \
-                      file_ time lock open name sync move acce sock get set ctl msg sys key mq_ \
-                      at re it in se tr st id ad io fd ch al an li le pr wa er";
+/// a kernel 1.2 KiB. Those that begin alike stand together, a longer one before its parts.
+const PIECES: &str = "_mempolicy _module acce al an at ad ch ctl epoll_ event er futex file_ fd fs \
+                      get in id it io key lock li le mount move msg mq_ name open otify_ process_ \
+                      pr rt_sig re sched_ sync sock set sys se st time tr wa";
 
 /// A call's name, packed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,14 +27,14 @@ impl core::fmt::Display for Name {
 /// A call's name by its number on x86-64.
 #[must_use]
 pub fn name_x64(number: u64) -> Option<Name> {
-    static NAMES: [u8; packed_len(true)] = pack(true);
+    static NAMES: [u8; X64.1] = cut(&X64.0);
     nth(&NAMES, number)
 }
 
 /// A call's name by its number on arm64.
 #[must_use]
 pub fn name_aarch64(number: u64) -> Option<Name> {
-    static NAMES: [u8; packed_len(false)] = pack(false);
+    static NAMES: [u8; AARCH64.1] = cut(&AARCH64.0);
     nth(&NAMES, number)
 }
 
@@ -46,32 +45,39 @@ fn nth(packed: &'static [u8], number: u64) -> Option<Name> {
     (!name.is_empty()).then_some(Name(name))
 }
 
-/// Where each piece begins, and one past the end of the last one's space.
-const STARTS: [usize; 46] = {
-    let (mut starts, mut n, mut i) = ([0; 46], 1, 0);
-    while i < PIECES.len() {
-        if PIECES.as_bytes()[i] == b' ' {
-            starts[n] = i + 1;
-            n += 1;
+/// For each letter the first byte of the first piece that begins with it, and that piece's
+/// number: so few are looked at that the compiler is done at once.
+const FIRST: [(u16, u8); 128] = {
+    let pieces = PIECES.as_bytes();
+    let (mut first, mut at, mut number) = ([(u16::MAX, 0); 128], 0, 0);
+    while at < pieces.len() {
+        if first[pieces[at] as usize].0 == u16::MAX {
+            first[pieces[at] as usize] = (at as u16, number);
         }
-        i += 1;
+        while at < pieces.len() && pieces[at] != b' ' {
+            at += 1;
+        }
+        at += 1;
+        number += 1;
     }
-    starts[n] = PIECES.len() + 1;
-    starts
+    first
 };
 
 /// The piece that `name` has at `at`: its number and length.
 const fn piece(name: &[u8], at: usize) -> Option<(u8, usize)> {
-    let mut number = 0;
-    while number + 1 < STARTS.len() {
-        let (start, len) = (STARTS[number], STARTS[number + 1] - STARTS[number] - 1);
-        let mut k = 0;
-        while k < len && at + k < name.len() && name[at + k] == PIECES.as_bytes()[start + k] {
-            k += 1;
+    let pieces = PIECES.as_bytes();
+    let (start, mut number) = FIRST[name[at] as usize];
+    let mut start = start as usize;
+    while start < pieces.len() && pieces[start] == name[at] {
+        let (mut len, mut same) = (0, true);
+        while start + len < pieces.len() && pieces[start + len] != b' ' {
+            same = same && at + len < name.len() && name[at + len] == pieces[start + len];
+            len += 1;
         }
-        if k == len {
-            return Some((number as u8, len));
+        if same {
+            return Some((number, len));
         }
+        start += len + 1;
         number += 1;
     }
     None
@@ -95,13 +101,11 @@ const fn count(x64: bool) -> usize {
     count
 }
 
-/// Bytes of all packed names of an arch and of one 0 byte per number.
-const fn packed_len(x64: bool) -> usize {
-    pack_all(x64).1
-}
+const X64: ([u8; 8192], usize) = pack(true);
+const AARCH64: ([u8; 8192], usize) = pack(false);
 
-const fn pack<const LEN: usize>(x64: bool) -> [u8; LEN] {
-    let all = pack_all(x64).0;
+/// The first bytes of `all`.
+const fn cut<const LEN: usize>(all: &[u8]) -> [u8; LEN] {
     let (mut out, mut at) = ([0; LEN], 0);
     while at < LEN {
         out[at] = all[at];
@@ -112,7 +116,7 @@ const fn pack<const LEN: usize>(x64: bool) -> [u8; LEN] {
 
 /// The packed names, and their length. Both arrays are larger than any table needs; the
 /// compiler would refuse an overrun.
-const fn pack_all(x64: bool) -> ([u8; 8192], usize) {
+const fn pack(x64: bool) -> ([u8; 8192], usize) {
     let mut row = [usize::MAX; 1024];
     let mut i = 0;
     while i < SYSCALLS.len() {
@@ -123,7 +127,8 @@ const fn pack_all(x64: bool) -> ([u8; 8192], usize) {
     }
     let mut out = [0; 8192];
     let (mut at, mut n) = (0, 0);
-    while n < count(x64) {
+    let count = count(x64);
+    while n < count {
         if row[n] != usize::MAX {
             let name = SYSCALLS[row[n]].name.as_bytes();
             let mut k = 0;
