@@ -26,7 +26,7 @@ pub const CONTENTS: &[Test] = &[
     ("contents: of a file without a name", nameless),
     ("contents: until it is full", full),
     ("contents: many at once", threads),
-    ("contents: mapped", mapped),
+    ("contents: what mappings of any file hold", all_mapped),
     ("contents: stores through a mapping stay", stores),
     ("contents: dropped when memory is short", dropped),
 ];
@@ -345,7 +345,7 @@ fn threads() -> Result<(), String> {
     unmount()
 }
 
-fn mapped() -> Result<(), String> {
+fn all_mapped() -> Result<(), String> {
     mount(0, "format")?;
     crate::mapped::mounted()?;
     again()?;
