@@ -3,7 +3,7 @@
 
 use alloc::vec::Vec;
 use driver_api::paged::{CacheSlot, PAGE_SIZE, Page, Paged};
-use driver_api::{Error, Result};
+use driver_api::{Error, Result, log};
 
 use crate::journal::memory;
 use crate::layout::{MAX_SIZE, Pointer, Record, UNIT, Unit, checksum};
@@ -208,11 +208,24 @@ impl Paged for Node {
 
     fn write(&self, first: u64, pages: &[&Page]) -> Result<()> {
         let mut core = self.fs.core.lock();
-        let batch = BATCH * PAGES as usize;
-        let mut first = first;
-        for part in pages.chunks(batch) {
-            self.write_batch(&mut core, first, part)?;
-            first += part.len() as u64;
+        let (mut first, mut pages) = (first, pages);
+        let mut batch = BATCH;
+        while !pages.is_empty() {
+            let (now, later) = pages.split_at(pages.len().min(batch * PAGES as usize));
+            match self.write_batch(&mut core, first, now) {
+                // Memory comes back by writing: as little as will do.
+                Err(Error::NoMemory) if batch > 1 => {
+                    batch = 1;
+                    continue;
+                }
+                Err(e) => {
+                    log::warn!(target: "testfs", "inode {}: not written: {e:?}", self.ino);
+                    return Err(e);
+                }
+                Ok(()) => {}
+            }
+            first += now.len() as u64;
+            pages = later;
         }
         Ok(())
     }
