@@ -163,7 +163,7 @@ fn look_after() {
                 continue;
             }
         }
-        let next = timers.iter().filter_map(|timer| look(timer)).min();
+        let next = timers.iter().filter_map(look).min();
         // One of them may be the last of its kind: then this pokes.
         drop(timers);
         let how = Wait { deadline: next, interruptible: false };
