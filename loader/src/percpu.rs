@@ -6,9 +6,10 @@
 
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 
-use driver_api::sync::IrqGuard;
+use driver_api::sync::{IrqGuard, IrqLock};
 
 use crate::arch;
+use crate::mm::frame_cache::FrameCache;
 
 /// One CPU's block.
 #[repr(C)]
@@ -25,6 +26,8 @@ pub struct PerCpu {
     pub resched: AtomicBool,
     /// Scheduler state.
     pub sched: crate::thread::CpuSched,
+    /// Free frames of its own. Any CPU may take them when there are no others.
+    pub frames: IrqLock<FrameCache>,
     /// Timers.
     pub timers: crate::time::CpuTimers,
 }
@@ -40,6 +43,7 @@ impl PerCpu {
             in_interrupt: AtomicU32::new(0),
             resched: AtomicBool::new(false),
             sched: crate::thread::CpuSched::new(),
+            frames: IrqLock::new(FrameCache::new()),
             timers: crate::time::CpuTimers::new(),
         }
     }
@@ -79,6 +83,12 @@ pub(crate) fn register(cpu: &'static PerCpu) {
 #[must_use]
 pub fn count() -> usize {
     all().count()
+}
+
+/// Whether there is more than one CPU.
+#[must_use]
+pub fn several() -> bool {
+    OTHERS.first().is_some_and(|other| other.get().is_some())
 }
 
 /// All CPUs that are up, by index.

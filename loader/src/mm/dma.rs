@@ -23,9 +23,10 @@ fn order(len: usize) -> Option<u8> {
 
 /// Frames of the kernel's own, as long as half of those are left: what makes memory free may
 /// need some, to write pages out.
-fn spare(order: u8) -> Option<PhysAddr> {
+fn spare(order: u8, limit: u64) -> Option<PhysAddr> {
     let stats = frames::stats();
-    (stats.free >= stats.reserve / 2 + (1 << order)).then(|| frames::alloc(order)).flatten()
+    let enough = stats.free >= stats.reserve / 2 + (1 << order);
+    enough.then(|| frames::alloc_below(order, limit)).flatten()
 }
 
 // SAFETY: frames just allocated, contiguous and aligned to more than a page, zeroed, and seen
@@ -37,13 +38,9 @@ unsafe impl DmaArena for Frames {
         }
         let order = order(len).ok_or(Error::NoMemory)?;
         let len = PAGE_SIZE << order;
-        let frame = frames::alloc_user(order).or_else(|| spare(order)).ok_or(Error::NoMemory)?;
-        let last = frame.0 + (len as u64 - 1);
-        let cpu = NonNull::new(phys_to_ptr(frame)).filter(|_| last <= limit);
-        let Some(cpu) = cpu else {
-            frames::free(frame, order);
-            return Err(Error::NoMemory);
-        };
+        let frame = frames::alloc_user_below(order, limit).or_else(|| spare(order, limit));
+        let frame = frame.ok_or(Error::NoMemory)?;
+        let cpu = NonNull::new(phys_to_ptr(frame)).ok_or(Error::NoMemory)?;
         // SAFETY: allocated just now.
         unsafe { cpu.write_bytes(0, len) };
         Ok(Block { cpu, bus: frame.0, len })

@@ -1,18 +1,18 @@
 //! Physical memory: who has which frame.
 //!
-//! A buddy allocator per zone ([`super::buddy`]), the highest zone first, so that memory
-//! below 4 GiB is left for devices that need it. [`alloc`] is for the kernel itself;
+//! Zones ([`super::zones`]), and where there are several CPUs a few frames for each of them
+//! ([`super::frame_cache`]), which count as free. [`alloc`] is for the kernel itself;
 //! [`alloc_user`] and [`OwnedFrame`] are for what the app asks for and leave [`reserve`]
 //! frames alone, so that a full memory fails the app's requests and not the kernel's.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use driver_api::sync::IrqLock;
-
 use super::buddy::{self, Buddy};
-use super::regions::{MAX_ZONES, RangeSet};
+use super::regions::RangeSet;
+use super::zones::Zones;
 use super::{PAGE_SIZE, PhysAddr, PhysRange};
 use crate::arch;
+use crate::percpu::{self, PerCpu};
 
 /// The address at which the kernel sees `addr`, which lies in RAM.
 #[must_use]
@@ -61,12 +61,10 @@ impl buddy::Links for InPlace {
     }
 }
 
-/// One lock per zone: CPUs meet only where the memory is one.
-static ZONES: [IrqLock<Option<Buddy<'static>>>; MAX_ZONES] =
-    [const { IrqLock::new(None) }; MAX_ZONES];
+static ZONES: Zones<'static> = Zones::new();
 /// Frames that were ever added.
 static TOTAL: AtomicU64 = AtomicU64::new(0);
-/// Frames that are free in all zones: read without a lock by the watermark.
+/// Frames that are free in all zones and caches: read without a lock by the watermark.
 static FREE: AtomicU64 = AtomicU64::new(0);
 /// Frames that only the kernel itself may take.
 static RESERVE: AtomicU64 = AtomicU64::new(0);
@@ -103,23 +101,66 @@ pub fn stats() -> FrameStats {
 /// undefined. `None` when there are none.
 #[must_use]
 pub fn alloc(order: u8) -> Option<PhysAddr> {
-    // Highest zone first: zones are sorted by address.
-    for zone in ZONES.iter().rev() {
-        let frame = zone.lock().as_mut().and_then(|z| z.alloc(order, &mut InPlace));
-        if let Some(frame) = frame {
-            let left = FREE.fetch_sub(1 << order, Ordering::Relaxed) - (1 << order);
-            LOW.fetch_min(left, Ordering::Relaxed);
-            return Some(PhysAddr(frame << 12));
+    alloc_below(order, u64::MAX)
+}
+
+/// Like [`alloc`], with no byte beyond the address `limit`.
+#[must_use]
+pub fn alloc_below(order: u8, limit: u64) -> Option<PhysAddr> {
+    let single = order == 0 && limit == u64::MAX && percpu::several();
+    let cached = if single { percpu::with(|cpu| exchange(cpu, None)) } else { None };
+    let frame = cached
+        .or_else(|| ZONES.alloc(order, limit, &mut InPlace))
+        // What CPUs have put aside is free, too.
+        .or_else(|| {
+            drain();
+            ZONES.alloc(order, limit, &mut InPlace)
+        })?;
+    let left = FREE.fetch_sub(1 << order, Ordering::Relaxed) - (1 << order);
+    LOW.fetch_min(left, Ordering::Relaxed);
+    Some(PhysAddr(frame << 12))
+}
+
+/// Gives the CPU's cache a frame, which comes back when there is no room; takes one with
+/// `None`. One function, for the two are in every kernel.
+#[inline(never)]
+fn exchange(cpu: &'static PerCpu, frame: Option<u64>) -> Option<u64> {
+    let mut cache = cpu.frames.lock();
+    match frame {
+        Some(frame) => (!cache.push(frame)).then_some(frame),
+        None => cache.pop(),
+    }
+}
+
+/// Gives the zones what lies in the CPUs' caches.
+#[cold]
+#[inline(never)]
+fn drain() {
+    for cpu in percpu::all() {
+        while let Some(frame) = exchange(cpu, None) {
+            give(frame, 0);
         }
     }
-    None
+}
+
+/// Gives frames to the zones.
+fn give(frame: u64, order: u8) {
+    if let Err(e) = ZONES.free(frame, order, &mut InPlace) {
+        panic!("frame {frame:#x} order {order} freed: {e:?}");
+    }
 }
 
 /// Takes 2^`order` frames for something that the app asked for: like [`alloc`], but fails
 /// while no more than the reserve would be left.
 #[must_use]
 pub fn alloc_user(order: u8) -> Option<PhysAddr> {
-    available(1 << order).then(|| alloc(order)).flatten()
+    alloc_user_below(order, u64::MAX)
+}
+
+/// Like [`alloc_user`], with no byte beyond the address `limit`.
+#[must_use]
+pub fn alloc_user_below(order: u8, limit: u64) -> Option<PhysAddr> {
+    available(1 << order).then(|| alloc_below(order, limit)).flatten()
 }
 
 /// Has `short` called whenever [`available`] is about to say no, to give back what can be had
@@ -144,27 +185,24 @@ pub fn available(frames: u64) -> bool {
 /// Gives frames back.
 ///
 /// # Panics
-/// When they were not allocated with this `order`: memory would be corrupted later.
+/// When they were not allocated with this `order`: memory would be corrupted later. Of a
+/// single frame that is noticed when it leaves the CPU's cache.
 pub fn free(addr: PhysAddr, order: u8) {
     let frame = addr.0 >> 12;
-    for zone in &ZONES {
-        let mut zone = zone.lock();
-        let Some(z) = zone.as_mut().filter(|z| z.contains(frame)) else { continue };
-        match z.free(frame, order, &mut InPlace) {
-            Ok(()) => {
-                FREE.fetch_add(1 << order, Ordering::Relaxed);
-                return;
-            }
-            Err(e) => panic!("frame {addr:?} order {order} freed: {e:?}"),
-        }
+    // First: whoever takes them at once must not count below zero.
+    FREE.fetch_add(1 << order, Ordering::Relaxed);
+    let mut left = Some(frame);
+    if order == 0 && percpu::several() {
+        left = percpu::with(|cpu| exchange(cpu, left));
     }
-    panic!("frame {addr:?} freed: not RAM of ours");
+    if let Some(frame) = left {
+        give(frame, order);
+    }
 }
 
 /// Hands all of `free` to the zones over it. Called once, by `mm::init`.
 pub(super) fn init(free: &RangeSet, zone: usize, span: PhysRange, bits: &'static mut [u64]) {
     let (base, end) = (span.start.0 >> 12, span.end.0 >> 12);
-    let Some(slot) = ZONES.get(zone) else { return };
     let mut buddy = Buddy::new(base, end - base, bits);
     for r in free.ranges() {
         let (start, end) = ((r.start.0 >> 12).max(base), (r.end.0 >> 12).min(end));
@@ -175,7 +213,7 @@ pub(super) fn init(free: &RangeSet, zone: usize, span: PhysRange, bits: &'static
     }
     TOTAL.fetch_add(buddy.free_frames(), Ordering::Relaxed);
     FREE.fetch_add(buddy.free_frames(), Ordering::Relaxed);
-    *slot.lock() = Some(buddy);
+    ZONES.set(zone, buddy);
 }
 
 /// Sets the reserve: a 64th of memory, between 128 KiB and 4 MiB.

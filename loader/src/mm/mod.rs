@@ -3,6 +3,7 @@
 mod addr;
 pub mod aspace;
 pub mod buddy;
+pub mod frame_cache;
 pub mod layout;
 pub mod mmu;
 pub mod page;
@@ -11,6 +12,7 @@ pub mod room;
 pub mod slab;
 pub mod table;
 pub mod vma;
+pub mod zones;
 
 #[cfg(target_os = "none")]
 pub mod dma;
