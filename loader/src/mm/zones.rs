@@ -85,7 +85,7 @@ mod tests {
     }
 
     const G: u64 = 1 << 30;
-    const HIGH: u64 = 4 * G >> 12;
+    const HIGH: u64 = (4 * G) >> 12;
 
     /// A machine with `high` bytes from 4 GiB on, beside 16 MiB that end at 3 GiB.
     fn machine(high: u64, links: &mut Map) -> Zones<'static> {
@@ -113,7 +113,7 @@ mod tests {
         for order in [0, 3, 9] {
             assert!(zones.alloc(order, u64::MAX, links).unwrap() >= HIGH);
             let low = zones.alloc(order, 0xffff_ffff, links).unwrap();
-            assert!(low + (1 << order) <= 3 * G >> 12, "{low:#x}");
+            assert!(low + (1 << order) <= (3 * G) >> 12, "{low:#x}");
             assert_eq!(zones.alloc(order, 0xff_ffff, links), None, "ISA's 16 MiB");
         }
     }

@@ -57,7 +57,7 @@ impl Driver {
         let states = BTreeMap::from([(0, Vec::from([model.clone()]))]);
         let (synced, files) = (Vec::from([(0, 0)]), BTreeMap::new());
         let rng = Rng(seed * 2 + 1);
-        let whole = seed % 2 == 0;
+        let whole = seed.is_multiple_of(2);
         Self { disk, fs, model, states, synced, files, rng, now: 100, sequence: 0, whole }
     }
 

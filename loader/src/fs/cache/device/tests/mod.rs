@@ -167,7 +167,7 @@ fn pages_are_stable_while_they_are_written() {
         file.write_out().unwrap();
         assert!(file.mapped(0, true).is_none(), "clean: a store faults");
     });
-    assert_eq!(*fakes.protected.lock().unwrap(), [0..1]);
+    assert_eq!(fakes.protected.lock().unwrap().as_slice(), std::slice::from_ref(&(0..1)));
 }
 
 #[test]

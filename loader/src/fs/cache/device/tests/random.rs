@@ -125,7 +125,7 @@ fn threads_do_not_see_each_other() {
                     scope.spawn(move || {
                         let mut random = Random(me);
                         // Bytes of their own, in pages that all share.
-                        let mut mine = vec![None; 64];
+                        let mut mine = [None; 64];
                         for round in 0..400_u64 {
                             let page = random.below(64);
                             let at = page as u64 * P as u64 + me;
