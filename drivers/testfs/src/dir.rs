@@ -5,8 +5,9 @@ use alloc::boxed::Box;
 use driver_api::vfs::FileType;
 use driver_api::{Error, Result};
 
-use crate::journal::Kind;
-use crate::layout::{PAYLOAD, Pointer, Record, UNIT, kind_number, kind_of, put, u8_at, u32_at};
+use crate::block::Kind;
+use crate::layout::{PAYLOAD, UNIT, put, u8_at, u32_at};
+use crate::record::{Pointer, Record, kind_number, kind_of};
 use crate::volume::Volume;
 
 /// Bytes of a slot before the name.

@@ -5,9 +5,10 @@ use alloc::vec::Vec;
 use driver_api::paged::{CacheSlot, PAGE_SIZE, Page, Paged};
 use driver_api::{Error, Result, log};
 
-use crate::journal::memory;
-use crate::layout::{MAX_SIZE, Pointer, Record, UNIT, Unit, checksum};
+use crate::block::memory;
+use crate::layout::{MAX_SIZE, UNIT, Unit, checksum};
 use crate::node::Node;
+use crate::record::{Pointer, Record};
 use crate::volume::Volume;
 
 /// Pages of a record.

@@ -3,8 +3,9 @@
 use driver_api::vfs::{DeviceNumber, FileType, Timestamp};
 use driver_api::{Error, Result};
 
-use crate::journal::{Kind, Units, memory, seal};
-use crate::layout::{BITS, BLOCK_HEAD, Layout, Pointer, ROOT, ROOTS, Record};
+use crate::block::{Kind, Units, memory, seal};
+use crate::layout::{BITS, BLOCK_HEAD, Layout, ROOT, ROOTS};
+use crate::record::{Pointer, Record};
 
 /// The layout on a device, and whether only reading is known to be safe.
 ///

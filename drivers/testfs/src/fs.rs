@@ -9,10 +9,12 @@ use driver_api::vfs::Inode;
 use driver_api::wait::SleepLock;
 use driver_api::{Error, Result};
 
+use crate::block::Units;
 use crate::format::{format, superblock};
-use crate::journal::{Journal, Units};
-use crate::layout::{ROOT, Record};
+use crate::journal::Journal;
+use crate::layout::ROOT;
 use crate::node::Node;
+use crate::record::Record;
 use crate::volume::{Shared, Volume};
 
 /// A file system in use.

@@ -16,6 +16,7 @@
 
 extern crate alloc;
 
+mod block;
 mod dir;
 mod file;
 mod format;
@@ -24,6 +25,7 @@ mod journal;
 mod layout;
 mod names;
 mod node;
+mod record;
 mod space;
 #[cfg(test)]
 mod tests;

@@ -4,9 +4,10 @@ use alloc::vec::Vec;
 use driver_api::vfs::{FileType, NewInode, RenameMode, Timestamp};
 use driver_api::{Error, Result};
 
+use crate::block::Kind;
 use crate::dir::Place;
-use crate::journal::Kind;
-use crate::layout::{PAYLOAD, Pointer, ROOTS, Record, UNIT, put};
+use crate::layout::{PAYLOAD, ROOTS, UNIT, put};
+use crate::record::{Pointer, Record};
 use crate::volume::Volume;
 
 /// Most names of a file.

@@ -13,7 +13,8 @@ use driver_api::vfs::{
 use driver_api::{Error, Result};
 
 use crate::fs::Fs;
-use crate::layout::{MAX_SIZE, Record, UNIT};
+use crate::layout::{MAX_SIZE, UNIT};
+use crate::record::Record;
 
 /// What `statfs` tells of the kind of file system: "OsTF".
 const MAGIC: u64 = 0x4f73_5446;

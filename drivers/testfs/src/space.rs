@@ -8,8 +8,10 @@ use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 use driver_api::{Error, Result};
 
-use crate::journal::{Journal, Kind};
-use crate::layout::{BITS, Layout, ROOT, Record, u8_at};
+use crate::block::Kind;
+use crate::journal::Journal;
+use crate::layout::{BITS, Layout, ROOT, u8_at};
+use crate::record::Record;
 
 /// A change of the sets, to be taken back.
 enum Change {

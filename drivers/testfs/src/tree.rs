@@ -3,8 +3,9 @@
 
 use driver_api::{Error, Result};
 
-use crate::journal::Kind;
-use crate::layout::{MAX_HEIGHT, MAX_SIZE, POINTERS, Pointer, ROOTS, Record, UNIT};
+use crate::block::Kind;
+use crate::layout::{MAX_HEIGHT, MAX_SIZE, POINTERS, ROOTS, UNIT};
+use crate::record::{Pointer, Record};
 use crate::volume::Volume;
 
 /// Records below a pointer that is `level` levels above them.

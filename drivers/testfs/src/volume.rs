@@ -7,9 +7,11 @@ use core::sync::atomic::{AtomicU32, Ordering};
 use driver_api::sync::IrqLock;
 use driver_api::{Error, Result, log};
 
-use crate::journal::{Journal, Kind};
-use crate::layout::{Layout, ROOT, Record};
+use crate::block::Kind;
+use crate::journal::Journal;
+use crate::layout::{Layout, ROOT};
 use crate::node::Node;
+use crate::record::Record;
 use crate::space::Space;
 
 /// What inodes reach without the lock, for they may be dropped anywhere.

@@ -1,6 +1,7 @@
 //! Tests against a model, on a disk that remembers what was done to it.
 
 mod basic;
+mod contents;
 mod cuts;
 mod driver;
 mod errors;
@@ -16,8 +17,9 @@ use driver_api::paged::{FileSystemType, PAGE_SIZE, Page};
 use driver_api::vfs::{DeviceNumber, FileType, Inode, NewInode, Timestamp};
 use driver_api::{Error, Result};
 
-use crate::journal::Kind;
-use crate::layout::{BITS, POINTERS, Pointer, Record, u8_at};
+use crate::block::Kind;
+use crate::layout::{BITS, POINTERS, u8_at};
+use crate::record::{Pointer, Record};
 use crate::volume::Volume;
 use crate::{Mounted, TestFs};
 
