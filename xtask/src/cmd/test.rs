@@ -31,6 +31,9 @@ pub struct Test {
     /// Only scenarios of these archs
     #[arg(long, value_name = "ARCH", value_delimiter = ',')]
     pub arch: Vec<String>,
+    /// Boots each scenario so many times
+    #[arg(long, value_name = "N", default_value = "1", conflicts_with = "host")]
+    pub repeat: NonZeroUsize,
     #[command(flatten)]
     pub flags: BuildFlags,
     /// Only tests and scenarios with this in their name
@@ -60,6 +63,7 @@ impl Test {
         for case in &chosen {
             check_machine(case.machine, case.arch)?;
         }
+        let chosen = chosen.repeat(self.repeat.get());
         let mut tally = Tally::default();
         if !self.boot {
             // What tests the editor's and the debugger's side. A machine that cannot get it has
@@ -91,7 +95,7 @@ impl Test {
             ))
             .into());
         }
-        report(cx, &rows, &tally);
+        report(cx, &rows, &tally, self.repeat.get() > 1);
         Ok(if tally.failed.is_empty() { Status::OK } else { Status::FAILED })
     }
 
@@ -270,7 +274,7 @@ impl Row {
     }
 }
 
-fn report(cx: &Context, rows: &[Row], tally: &Tally) {
+fn report(cx: &Context, rows: &[Row], tally: &Tally, repeated: bool) {
     if cx.json {
         let closing = json!({
             "format": 1,
@@ -282,7 +286,7 @@ fn report(cx: &Context, rows: &[Row], tally: &Tally) {
         println!("{closing}");
         return;
     }
-    print!("{}", table(rows));
+    print!("{}", if repeated { counts(rows) } else { table(rows) });
     for name in &tally.skipped {
         println!("skipped {name}");
     }
@@ -295,6 +299,17 @@ fn report(cx: &Context, rows: &[Row], tally: &Tally) {
         tally.failed.len(),
         tally.skipped.len()
     );
+}
+
+/// How often each passed, of how many times.
+fn counts(rows: &[Row]) -> String {
+    let mut counts: BTreeMap<String, (usize, usize)> = BTreeMap::new();
+    for row in rows {
+        let (passed, all) = counts.entry(row.name()).or_default();
+        *passed += usize::from(row.failure().is_none());
+        *all += 1;
+    }
+    counts.iter().map(|(name, (passed, all))| format!("{name}: {passed} of {all}\n")).collect()
 }
 
 fn table(rows: &[Row]) -> String {
@@ -346,5 +361,8 @@ mod tests {
              no-init   x64   q35      FAILED        -\n"
         );
         assert_eq!(table(&[]), "");
+        let [good, bad] = rows;
+        let again = Row { verdict: Err("it hung".into()), ..row("hello", Err(String::new())) };
+        assert_eq!(counts(&[good, bad, again]), "hello x64 q35: 1 of 2\nno-init x64 q35: 0 of 1\n");
     }
 }

@@ -4,7 +4,7 @@ use crate::config::resolved::{Machine, MemorySize, Scenario, Workspace};
 use crate::model::{Arch, Name};
 
 /// One boot: a scenario on one arch and one machine.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Case<'a> {
     pub scenario: &'a Scenario,
     pub arch: Arch,
