@@ -7,17 +7,13 @@
 //! carry [`Flags::OWNED`] in their entry, so that unmapping knows what to free.
 
 pub use super::mmu::Mmu;
-use super::room::reserve_one;
 use super::table::Flags;
 use super::vma::{Backing, Prot, Role, Vma, VmaTree};
 use super::{PAGE_SIZE, PhysAddr};
 use crate::fs::Path;
-use crate::fs::cache::device::DeviceMappings;
-use crate::fs::cache::{self, Found, Mappings};
+use crate::fs::cache::{self, Found};
 use crate::sync::Mutex;
 use alloc::sync::Arc;
-use alloc::vec::Vec;
-use core::ops::Range;
 use driver_api::{Error, Result};
 
 /// What is mapped at once around a fault in a resident file: 256 KiB. Linux's
@@ -385,25 +381,6 @@ impl<M: Mmu> AddressSpace<M> {
         if start == end || inner.areas.covers(start, end) { Ok(()) } else { Err(Error::NoMemory) }
     }
 
-    /// The files that are mapped shared in a range.
-    ///
-    /// # Errors
-    /// `Invalid`, `NoMemory`.
-    pub fn shared_files(&self, addr: usize, len: usize) -> Result<Vec<Arc<Path>>> {
-        let inner = self.inner.lock();
-        let (start, end) = page_range(addr, len, &inner.bounds)?;
-        let mut files: Vec<Arc<Path>> = Vec::new();
-        for vma in inner.areas.overlapping(start, end).filter(|vma| vma.shared) {
-            if let Backing::File { path, .. } = &vma.backing
-                && !files.iter().any(|file| Arc::ptr_eq(file, path))
-            {
-                reserve_one(&mut files)?;
-                files.push(path.clone());
-            }
-        }
-        Ok(files)
-    }
-
     /// Makes `addr` accessible as the app tried to access it.
     ///
     /// # Errors
@@ -437,51 +414,6 @@ impl<M: Mmu> AddressSpace<M> {
         let mut inner = self.inner.lock();
         let end = inner.bounds.user_end;
         inner.unmap(0, end);
-    }
-}
-
-impl<M: Mmu> Mappings for AddressSpace<M> {
-    fn unmap(&self, file: usize, pages: Range<u64>, copies: bool) {
-        let mut inner = self.inner.lock();
-        let Inner { areas, mmu, owned, .. } = &mut *inner;
-        for vma in areas.iter() {
-            let Some((at, len)) = vma.place_of(file, &pages) else { continue };
-            if copies {
-                *owned -= mmu.unmap(at, len).min(*owned);
-            } else {
-                take_shared(mmu, at, len);
-            }
-        }
-    }
-}
-
-impl<M: Mmu> DeviceMappings for AddressSpace<M> {
-    fn protect(&self, file: usize, pages: Range<u64>) {
-        let mut inner = self.inner.lock();
-        let Inner { areas, mmu, .. } = &mut *inner;
-        for (at, len) in areas.iter().filter_map(|vma| vma.place_of(file, &pages)) {
-            mmu.protect(at, len, &mut |old| {
-                if old.has(Flags::OWNED) { old } else { old.without(Flags::WRITE) }
-            });
-        }
-    }
-
-    fn try_unmap(&self, file: usize, pages: Range<u64>) -> bool {
-        let Some(mut inner) = self.inner.try_lock() else { return false };
-        let Inner { areas, mmu, .. } = &mut *inner;
-        for (at, len) in areas.iter().filter_map(|vma| vma.place_of(file, &pages)) {
-            take_shared(mmu, at, len);
-        }
-        true
-    }
-}
-
-/// Unmaps what is not the address space's own.
-fn take_shared<M: Mmu>(mmu: &mut M, at: usize, len: usize) {
-    for page in (at..at + len).step_by(PAGE_SIZE) {
-        if mmu.query(page).is_some_and(|(_, flags)| !flags.has(Flags::OWNED)) {
-            let _ = mmu.take(page);
-        }
     }
 }
 
@@ -583,25 +515,6 @@ impl<M: Mmu> Inner<M> {
         self.map_owned(page, frame.map_err(bus)?, leaf_flags(prot, true)).map(|()| None)
     }
 
-    /// Maps a page of the cache, for stores or not.
-    fn map_cached(
-        &mut self,
-        page: usize,
-        frame: PhysAddr,
-        prot: Prot,
-        store: bool,
-    ) -> core::result::Result<(), FaultError> {
-        if prot.has(Prot::EXECUTE) {
-            self.mmu.executable(frame);
-        }
-        // A store to what was mapped for reading.
-        if self.mmu.query(page).is_some() {
-            let _ = self.mmu.take(page);
-        }
-        let flags = leaf_flags(prot, false).with(if store { Flags::WRITE } else { Flags::NONE });
-        self.mmu.map(page, frame, PAGE_SIZE, flags).map_err(|_| FaultError::NoMemory)
-    }
-
     fn map_owned(
         &mut self,
         page: usize,
@@ -666,6 +579,9 @@ impl<M: Mmu> Inner<M> {
         Ok(())
     }
 }
+
+#[path = "aspace_files.rs"]
+mod files;
 
 #[cfg(test)]
 #[path = "aspace_tests.rs"]
