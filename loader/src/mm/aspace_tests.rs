@@ -392,3 +392,40 @@ proptest! {
         prop_assert!(s.inner.lock().mmu.frames.is_empty());
     }
 }
+
+#[test]
+fn shared_pages_are_the_files_own_and_found_by_it() {
+    use crate::fs::cache::Mappings;
+    use crate::fs::cache::device::DeviceMappings;
+    let (s, path) = (space(), file(false, 3 * P));
+    let key = core::ptr::from_ref(path.inode().paged().unwrap().cache()).addr();
+    let map = |shared, offset| {
+        let backing = Backing::File { path: path.clone(), offset };
+        s.map(Place::Hint(0), Vma { shared, backing, ..anon(2, RW) }).unwrap()
+    };
+    let (a, b, private) = (map(true, 0), map(true, P as u64), map(false, P as u64));
+    let entry = |at| s.inner.lock().mmu.query(at);
+    for at in [a + P, b, private] {
+        s.fault(at, WRITE).unwrap();
+    }
+    let (Some((frame, flags)), Some((same, _))) = (entry(a + P), entry(b)) else { panic!() };
+    assert_eq!(frame, same);
+    assert!(flags.has(Flags::WRITE) && !flags.has(Flags::OWNED));
+    assert!(entry(private).is_some_and(|(copy, f)| copy != frame && f.has(Flags::OWNED)));
+    assert_eq!(s.usage().owned, 1);
+    // Written out: stores fault, but for those to a private copy.
+    DeviceMappings::protect(&s, key, 1..2);
+    assert!([a + P, b].iter().all(|at| !entry(*at).unwrap().1.has(Flags::WRITE)));
+    assert!(entry(private).unwrap().1.has(Flags::WRITE));
+    s.fault(b, WRITE).unwrap();
+    assert!(entry(b).unwrap().1.has(Flags::WRITE));
+    // Dropped: the copy stays. Cut: it goes too.
+    assert!(s.try_unmap(key, 1..2));
+    assert!(entry(a + P).is_none() && entry(b).is_none() && entry(private).is_some());
+    s.fault(b, READ).unwrap();
+    cache::truncate(&path, P as u64).unwrap();
+    Mappings::unmap(&s, key, 1..u64::MAX, true);
+    assert!(entry(b).is_none() && entry(private).is_none());
+    assert_eq!((s.fault(b, WRITE), s.usage().owned), (Err(FaultError::Bus), 0));
+    assert_eq!(s.shared_files(a, 2 * P).unwrap().len(), 1);
+}
