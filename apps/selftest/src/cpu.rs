@@ -44,20 +44,36 @@ fn ask(bytes: &mut [u8]) -> Result<(), String> {
     call("getrandom", &[bytes.as_mut_ptr().expose_provenance(), bytes.len(), 0]).map(|_| ())
 }
 
+/// Tries until most of the time was the one that is meant. A host that takes the CPU away counts
+/// for whoever ran; were the times one, no try would do.
+fn mostly(whose: &str, mut tried: impl FnMut() -> Result<bool, String>) -> Result<(), String> {
+    for _ in 0..50 {
+        if tried()? {
+            return Ok(());
+        }
+    }
+    Err(format!("work of {whose} own is never mostly {whose} time"))
+}
+
 fn apart() -> Result<(), String> {
+    let mut bytes = vec![0; 1 << 16];
     for who in [1, 0] {
-        let (user, system) = usage(who)?;
-        while usage(who)?.0 - user < 20 * MS {
-            compute();
-        }
-        let between = usage(who)?;
-        same!(between.1 - system < between.0 - user, true);
-        let mut bytes = vec![0; 1 << 16];
-        while usage(who)?.1 - between.1 < 20 * MS {
-            ask(&mut bytes)?;
-        }
-        let end = usage(who)?;
-        same!(end.0 - between.0 < end.1 - between.1, true);
+        mostly("the program's", || {
+            let before = usage(who)?;
+            while usage(who)?.0 - before.0 < 20 * MS {
+                compute();
+            }
+            let after = usage(who)?;
+            Ok(after.1 - before.1 < after.0 - before.0)
+        })?;
+        mostly("the kernel's", || {
+            let before = usage(who)?;
+            while usage(who)?.1 - before.1 < 20 * MS {
+                ask(&mut bytes)?;
+            }
+            let after = usage(who)?;
+            Ok(after.0 - before.0 < after.1 - before.1)
+        })?;
     }
     // `times` counts hundredths of the same; it was asked later.
     let (user, system) = usage(0)?;
