@@ -7,35 +7,40 @@ use driver_api::Once;
 pub use end_record::End;
 
 use crate::bootinfo::BootInfo;
-use crate::cmdline::{ExitChannel, Options};
+use crate::cmdline::{self, ExitChannel, Options};
 use crate::log::Direct;
 use crate::{arch, log as klog, mm, time};
 
 /// What is needed at the end, noted at the beginning.
-struct Noted {
-    info: BootInfo,
-    options: Options,
-}
-
-static NOTED: Once<Noted> = Once::new();
+static INFO: Once<BootInfo> = Once::new();
+static OPTIONS: Once<Options> = Once::new();
 /// Somebody is ending the machine.
 static ENDING: AtomicBool = AtomicBool::new(false);
 
 /// Notes what [`finish`] needs.
-pub(crate) fn init(info: &BootInfo, options: &Options) {
-    NOTED.call_once(|| Noted { info: info.clone(), options: *options });
+pub(crate) fn init(info: &BootInfo) {
+    INFO.call_once(|| info.clone());
 }
 
-/// The options of the command line.
+/// Notes what the command line says.
+pub(crate) fn set_options(options: &Options) {
+    OPTIONS.call_once(|| *options);
+}
+
+/// The options of the command line; before it was read, for an end that comes so early, they
+/// are looked for in it.
 #[must_use]
 pub fn options() -> Options {
-    NOTED.get().map_or(Options::DEFAULT, |n| n.options)
+    OPTIONS.get().copied().unwrap_or_else(|| {
+        let given = boot_info().map_or(&[][..], |info| info.cmdline);
+        cmdline::options(mm::image::default_cmdline(), given)
+    })
 }
 
 /// What the boot protocol said; `None` before `kmain` has noted it.
 #[must_use]
 pub fn boot_info() -> Option<&'static BootInfo> {
-    NOTED.get().map(|n| &n.info)
+    INFO.get()
 }
 
 /// A record being written to the channel.
@@ -79,8 +84,8 @@ pub fn finish(end: End) -> ! {
         }
         _ => {}
     }
-    if let Some(noted) = NOTED.get() {
-        arch::power::off(&noted.info);
+    if let Some(info) = boot_info() {
+        arch::power::off(info);
     }
     // Powering off failed, or there is no way to.
     klog::direct(format_args!("osier: stopped ({end}); this machine cannot be powered off\n"));

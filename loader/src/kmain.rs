@@ -1,7 +1,7 @@
 //! From the boot protocol's hand-over to the first program.
 
 use crate::bootinfo::BootInfo;
-use crate::cmdline::{self, Options};
+use crate::cmdline::{self, Options, Parsed};
 use crate::{arch, end, entropy, log as klog, mm, registry, thread, time};
 
 /// Called by the arch's entry code on the boot stack, interrupts off, with `percpu::BOOT_CPU`
@@ -12,9 +12,7 @@ pub fn kmain(info: BootInfo) -> ! {
     // What is packed behind the kernel is seen through the direct map, of which the early
     // tables show the part that the image is in.
     mm::image::set_load_base(info.load_base);
-    let options = cmdline::options(mm::image::default_cmdline(), info.cmdline);
-    end::init(&info, &options);
-    klog::set_console_level(options.loglevel);
+    end::init(&info);
 
     arch::cpu::init_boot_cpu(&info);
     registry::early();
@@ -23,6 +21,10 @@ pub fn kmain(info: BootInfo) -> ! {
         fail(format_args!("memory: {e} ({} KiB of RAM)", ram_kib(&info)));
     }
     registry::memory_is_up();
+    let parsed = cmdline::parse(mm::image::default_cmdline(), info.cmdline);
+    let options = parsed.options;
+    end::set_options(&options);
+    klog::set_console_level(options.loglevel);
     #[cfg(debug_assertions)]
     crate::lockcheck::init();
     time::init(arch::clock::init(&info));
@@ -39,7 +41,7 @@ pub fn kmain(info: BootInfo) -> ! {
         crate::smp::start_others();
         registry::probe();
         bootchart(&options, "drivers");
-        start(&options);
+        start(parsed);
     });
     if started.is_err() {
         fail(format_args!("no memory for the first thread ({} KiB of RAM)", ram_kib(&info)));
@@ -47,23 +49,19 @@ pub fn kmain(info: BootInfo) -> ! {
     thread::idle()
 }
 
-/// The rest of the boot, in a thread: the command line in full, the program.
-fn start(options: &Options) {
-    let parsed = match end::boot_info() {
-        Some(info) => cmdline::parse(mm::image::default_cmdline(), info.cmdline),
-        None => return,
-    };
+/// The rest of the boot, in a thread: what is wrong with the command line, the program.
+fn start(parsed: Parsed) {
     for warning in &parsed.warnings {
         log::warn!(target: "kernel", "{warning}");
     }
-    if options.debug_panic {
+    if parsed.options.debug_panic {
         debug_panic();
     }
     #[cfg(debug_assertions)]
-    if let Some(what) = options.selftest {
+    if let Some(what) = parsed.options.selftest {
         crate::selftest::run(what);
     }
-    bootchart(options, "program");
+    bootchart(&parsed.options, "program");
     crate::process::start(parsed)
 }
 

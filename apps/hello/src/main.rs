@@ -47,28 +47,24 @@ fn main() -> ExitCode {
 /// it is, for a formatter and a buffered `Stdout` are more code to run for the first time than
 /// the whole greeting is.
 fn greet() {
+    // SAFETY: descriptor 1 is open, and stays so: nothing drops the file.
+    let mut out = ManuallyDrop::new(unsafe { File::from_raw_fd(1) });
+    // What fails here fails again at the next line, which says so.
+    let _ = out.write_all(b"Hello from Osier\n");
+}
+
+/// The kernel's version, as `uname -r` has it.
+fn version() -> String {
     let mut names = c::Utsname([[0; 65]; 6]);
     // SAFETY: `names` has the layout that the C library fills in.
     unsafe { c::uname(&mut names) };
     let release = names.0[2].split(|&b| b == 0).next().unwrap_or_default();
-    let parts =
-        [b"Hello from Osier ".as_slice(), release, b" on ", env::consts::ARCH.as_bytes(), b"\n"];
-    let mut line = [0; 128];
-    let mut rest = line.as_mut_slice();
-    for part in parts {
-        // Longest: 17 + 64 + 4 + 7 + 1 bytes.
-        let _ = rest.write(part);
-    }
-    let free = rest.len();
-    let greeting = line.get(..line.len() - free).unwrap_or_default();
-    // SAFETY: descriptor 1 is open, and stays so: nothing drops the file.
-    let mut out = ManuallyDrop::new(unsafe { File::from_raw_fd(1) });
-    // What fails here fails again at the next line, which says so.
-    let _ = out.write_all(greeting);
+    String::from_utf8_lossy(release).into_owned()
 }
 
 fn describe(args: &[String]) {
     let line = |path: &str| fs::read_to_string(path).ok();
+    println!("kernel: {} on {}", version(), env::consts::ARCH);
     println!("arguments: {args:?}");
     for (name, value) in env::vars() {
         println!("environment: {name}={value}");

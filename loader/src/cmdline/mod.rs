@@ -261,21 +261,23 @@ fn root(value: &[u8]) -> Option<Root> {
 
 /// `8-4-4-4-12` hexadecimal digits (RFC 9562, section 4).
 fn uuid(text: &[u8]) -> Option<u128> {
-    let mut parts = text.split(|&b| b == b'-');
     let mut value = 0;
-    for len in [8, 4, 4, 4, 12] {
-        let part = parts.next().filter(|p| p.len() == len)?;
-        for &digit in part {
-            value = value << 4 | u128::from(char::from(digit).to_digit(16)?);
-        }
+    for (i, &b) in text.iter().enumerate() {
+        value = match (i, b) {
+            (8 | 13 | 18 | 23, b'-') => value,
+            (8 | 13 | 18 | 23, _) => return None,
+            _ => value << 4 | u128::from(char::from(b).to_digit(16)?),
+        };
     }
-    parts.next().is_none().then_some(value)
+    (text.len() == 36).then_some(value)
 }
 
 /// Longest option word; longer ones are reported as bad values.
 const MAX_OPTION: usize = 128;
 
 /// The kernel's options alone: needs no allocator, says nothing.
+#[cold]
+#[inline(never)]
 #[must_use]
 pub fn options(default: &[u8], given: &[u8]) -> Options {
     let mut options = Options::DEFAULT;

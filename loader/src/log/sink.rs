@@ -86,8 +86,9 @@ pub(crate) fn init() {
 /// Lines up to `level` go to the console from now on; those below info are made at all only
 /// if they do.
 pub(crate) fn set_console_level(level: LevelFilter) {
-    CONSOLE_LEVEL.store(level as u8, Ordering::Relaxed);
+    let before = CONSOLE_LEVEL.swap(level as u8, Ordering::Relaxed);
     log::set_max_level(level.max(LevelFilter::Info));
+    show(before + 1..=level as u8);
 }
 
 /// The console, once there is one.
@@ -105,19 +106,27 @@ pub(crate) fn set_console(console: &'static dyn Console) -> bool {
         console
     });
     if fresh {
-        let mut out = [0; line::MAX];
-        let mut number = LATEST.lock().first();
-        loop {
-            // The lock is not held while the console works.
-            let read = LATEST.lock().read(number, &mut out);
-            let Some((level, len)) = read else { break };
-            if level <= CONSOLE_LEVEL.load(Ordering::Relaxed) {
-                write_line(out.get(..len).unwrap_or(&[]));
-            }
-            number += 1;
-        }
+        show(0..=CONSOLE_LEVEL.load(Ordering::Relaxed));
     }
     fresh
+}
+
+/// Writes the lines so far that are of these levels to the console.
+fn show(levels: core::ops::RangeInclusive<u8>) {
+    if levels.is_empty() {
+        return;
+    }
+    let mut out = [0; line::MAX];
+    let mut number = LATEST.lock().first();
+    loop {
+        // The lock is not held while the console works.
+        let read = LATEST.lock().read(number, &mut out);
+        let Some((level, len)) = read else { break };
+        if levels.contains(&level) {
+            write_line(out.get(..len).unwrap_or(&[]));
+        }
+        number += 1;
+    }
 }
 
 /// Copies line `number` of the log to `out`; `None` when it is not there (any more). For
