@@ -217,15 +217,16 @@ impl<'a> Buddy<'a> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use proptest::prelude::*;
     use std::collections::BTreeMap;
     use std::vec;
     use std::vec::Vec;
 
+    /// Links beside the frames, which the host does not have.
     #[derive(Default)]
-    struct Map(BTreeMap<u64, (u64, u64)>);
+    pub struct Map(BTreeMap<u64, (u64, u64)>);
 
     impl Links for Map {
         fn get(&self, frame: u64) -> (u64, u64) {

@@ -65,24 +65,13 @@ impl Default for Zones<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mm::buddy::tests::Map;
     use crate::mm::buddy::words_needed;
     use crate::mm::regions::{RangeSet, zones};
     use crate::mm::{PhysAddr, PhysRange};
     use std::boxed::Box;
-    use std::collections::{BTreeMap, BTreeSet};
+    use std::collections::BTreeSet;
     use std::vec;
-
-    #[derive(Default)]
-    struct Map(BTreeMap<u64, (u64, u64)>);
-
-    impl Links for Map {
-        fn get(&self, frame: u64) -> (u64, u64) {
-            self.0[&frame]
-        }
-        fn set(&mut self, frame: u64, links: (u64, u64)) {
-            self.0.insert(frame, links);
-        }
-    }
 
     const G: u64 = 1 << 30;
     const HIGH: u64 = (4 * G) >> 12;

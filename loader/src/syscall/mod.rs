@@ -93,8 +93,8 @@ macro_rules! syscall {
 }
 use syscall;
 
-/// Calls that were reported as missing, a bit each: a program that asks in a loop is
-/// reported once.
+/// Calls that were reported as missing, a bit each, the last one for all numbers beyond: a
+/// program that asks in a loop, or for one number after the other, is reported once.
 static REPORTED: [AtomicU64; 8] = [const { AtomicU64::new(0) }; 8];
 
 /// Carries out the system call that `frame` asks for.
@@ -127,8 +127,9 @@ pub(crate) fn record_lock(file: &Arc<OpenFile>, command: u32, at: usize) -> isiz
 }
 
 fn report_missing(number: usize) {
-    let bit = 1 << (number % 64);
-    if let Some(word) = REPORTED.get(number / 64)
+    let seen = number.min(REPORTED.len() * 64 - 1);
+    let bit = 1 << (seen % 64);
+    if let Some(word) = REPORTED.get(seen / 64)
         && word.fetch_or(bit, Ordering::Relaxed) & bit != 0
     {
         return;
