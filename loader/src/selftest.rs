@@ -11,6 +11,7 @@ use crate::cmdline::SelfTest;
 use crate::drivers;
 use crate::end::{End, finish};
 use crate::log::direct;
+use crate::mm::room::{room, room_to_map};
 use crate::mm::{frames, heap};
 use crate::thread::{
     self, Mutex, PreemptGuard, Priority, SpawnError, Thread, Wait, WaitQueue, Woken,
@@ -147,6 +148,9 @@ fn memory_filled_and_released() -> Result<(), Failure> {
             taken += 1;
         }
         ensure(taken + frames::stats().reserve >= before, "not all frames could be had")?;
+        // Or it would be chance whether a program that fills memory is told by a mapping that
+        // fails or ended by a page that cannot be had.
+        ensure(room(0).is_err() && room_to_map().is_ok(), "a mapping goes before the pages")?;
         ensure(
             heap::stats().held > 0 && Vec::<u8>::with_capacity(100).capacity() >= 100,
             "no heap",

@@ -24,9 +24,7 @@ fn order(len: usize) -> Option<u8> {
 /// Frames of the kernel's own, as long as half of those are left: what makes memory free may
 /// need some, to write pages out.
 fn spare(order: u8, limit: u64) -> Option<PhysAddr> {
-    let stats = frames::stats();
-    let enough = stats.free >= stats.reserve / 2 + (1 << order);
-    enough.then(|| frames::alloc_below(order, limit)).flatten()
+    frames::spare(1 << order).then(|| frames::alloc_below(order, limit)).flatten()
 }
 
 // SAFETY: frames just allocated, contiguous and aligned to more than a page, zeroed, and seen

@@ -3,7 +3,10 @@
 //! Zones ([`super::zones`]), and where there are several CPUs a few frames for each of them
 //! ([`super::frame_cache`]), which count as free. [`alloc`] is for the kernel itself;
 //! [`alloc_user`] and [`OwnedFrame`] are for what the app asks for and leave [`reserve`]
-//! frames alone, so that a full memory fails the app's requests and not the kernel's.
+//! frames alone, so that a full memory fails the app's requests and not the kernel's. Half of
+//! the reserve is [`spare`]: for what holds the app's memory together, page tables and records
+//! of mappings. So a program that fills memory is ended where it touches a page that cannot be
+//! had, and is not told at a chance place before that a mapping failed.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -173,7 +176,19 @@ pub fn when_short(short: fn()) {
 /// make the kernel's heap grow ask it first.
 #[must_use]
 pub fn available(frames: u64) -> bool {
-    let wanted = RESERVE.load(Ordering::Relaxed).saturating_add(frames);
+    left(RESERVE.load(Ordering::Relaxed), frames)
+}
+
+/// Whether `frames` frames could be had now without touching the half of the reserve that is
+/// the kernel's alone.
+#[must_use]
+pub fn spare(frames: u64) -> bool {
+    left(RESERVE.load(Ordering::Relaxed) / 2, frames)
+}
+
+/// Whether `frames` frames could be had now, and `kept` were left.
+fn left(kept: u64, frames: u64) -> bool {
+    let wanted = kept.saturating_add(frames);
     let there = || FREE.load(Ordering::Relaxed) >= wanted;
     there()
         || SHORT.get().is_some_and(|short| {

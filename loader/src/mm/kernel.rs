@@ -63,7 +63,8 @@ impl TableMemory for DirectTables {
         if let Some(early) = &mut self.early {
             return early.take(PAGE_SIZE as u64);
         }
-        let table = frames::alloc(0)?;
+        // A program can have many that hold one page each, of what needs no frame of its own.
+        let table = frames::spare(1).then(|| frames::alloc(0)).flatten()?;
         TABLES.fetch_add(1, Ordering::Relaxed);
         // SAFETY: just allocated.
         unsafe { frames::zero(table) };

@@ -11,13 +11,17 @@ use driver_api::{Error, Result};
 /// Frames for the small objects around what is asked for: a slab each.
 const SPARE: u64 = 8;
 
-/// Whether `frames` frames can be had. Host tests have all they want.
+#[cfg(target_os = "none")]
+use super::frames::{available, spare};
+
+/// Host tests have all they want.
+#[cfg(not(target_os = "none"))]
 fn available(frames: u64) -> bool {
-    #[cfg(target_os = "none")]
-    return super::frames::available(frames);
-    #[cfg(not(target_os = "none"))]
-    return frames < u64::MAX;
+    frames < u64::MAX
 }
+
+#[cfg(not(target_os = "none"))]
+use available as spare;
 
 /// Room for an allocation of `bytes` and some small ones beside it.
 ///
@@ -26,6 +30,14 @@ fn available(frames: u64) -> bool {
 pub fn room(bytes: usize) -> Result<()> {
     let frames = bytes.div_ceil(PAGE_SIZE) as u64 + SPARE;
     available(frames).then_some(()).ok_or(Error::NoMemory)
+}
+
+/// Room for the records of one more mapping: they may be had when memory for its pages is not.
+///
+/// # Errors
+/// `NoMemory`.
+pub fn room_to_map() -> Result<()> {
+    spare(SPARE).then_some(()).ok_or(Error::NoMemory)
 }
 
 /// Room for one more element of `vec`, which doubles when it is full.

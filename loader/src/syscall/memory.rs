@@ -6,7 +6,7 @@ use crate::fs::cache;
 use crate::fs::file::OpenFile;
 use crate::mm::PAGE_SIZE;
 use crate::mm::aspace::Place;
-use crate::mm::room::room;
+use crate::mm::room::room_to_map;
 use crate::mm::vma::{Backing, Prot, Vma};
 use crate::user;
 use alloc::sync::Arc;
@@ -78,7 +78,7 @@ syscall! {
             return Err(Errno::EINVAL);
         }
         let len = len.checked_next_multiple_of(PAGE_SIZE).ok_or(Error::NoMemory)?;
-        room(0)?;
+        room_to_map()?;
         let process = process()?;
         let mut vma = Vma { shared, ..Vma::anonymous(0, len, prot) };
         if flags & map::ANONYMOUS == 0 {
@@ -109,7 +109,7 @@ syscall! {
 
     /// `mprotect(2)`.
     fn mprotect(addr: usize, len: usize, prot: u32) {
-        room(0)?;
+        room_to_map()?;
         process()?.space.protect(addr, len, protection(prot)?)?;
         Ok(0)
     }
@@ -123,7 +123,7 @@ syscall! {
             return Err(Errno::EINVAL);
         }
         if new_len > old_len {
-            room(0)?;
+            room_to_map()?;
         }
         let to = fixed.then_some(new);
         Ok(process()?.space.remap(old, old_len, new_len, flags & remap::MAYMOVE != 0, to)?)
