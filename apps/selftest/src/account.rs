@@ -114,12 +114,27 @@ impl Account {
         Ok(last)
     }
 
+    /// Fails if something was lost for good since `before`. What is under way (a thread that was
+    /// joined gives up its stack in its last step, on a CPU that the host may have taken away) is
+    /// waited for; what is lost never comes, and the bound is for that.
+    pub fn come_back(before: &Self) -> Result<(), String> {
+        let mut result = Self::settled()?.check(before);
+        for _ in 0..50 {
+            if result.is_ok() {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+            result = Self::settled()?.check(before);
+        }
+        result
+    }
+
     /// Whether nothing was lost since `before`, to the last frame and the last object.
     ///
     /// A vector that has grown keeps its room (a folder's names, timers): its object is one
     /// of another size then, and no object more. The table of descriptors is grown to its
     /// largest by [`prepare`].
-    pub fn check(&self, before: &Self) -> Result<(), String> {
+    fn check(&self, before: &Self) -> Result<(), String> {
         let count = |a: &Self| a.objects.values().sum::<u64>();
         let lost = self.other != before.other
             || self.cached > before.cached

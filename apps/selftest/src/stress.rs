@@ -40,7 +40,7 @@ fn nothing_stays(
     warm()?;
     let before = Account::settled()?;
     body()?;
-    Account::settled()?.check(&before)
+    Account::come_back(&before)
 }
 
 /// `body`, so many times.

@@ -292,7 +292,7 @@ fn rounds(
     while !done(n) {
         round(seed + n as u64, &there)?;
         n += 1;
-        Account::settled()?.check(&before).map_err(|e| format!("after {n} rounds {e}"))?;
+        Account::come_back(&before).map_err(|e| format!("after {n} rounds {e}"))?;
     }
     Ok(n * WORKERS * CALLS)
 }
