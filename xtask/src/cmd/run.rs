@@ -9,6 +9,7 @@ use crate::core_dump::Core;
 use crate::error::{Refusal, Status};
 use crate::exec::boot::{Bootable, Options, Prepared, accelerator, check_machine};
 use crate::exec::console::{Console, Ends};
+use crate::exec::debug_port::DebugPort;
 use crate::exec::{core_dump, setup};
 use crate::model::{Arch, Name};
 use crate::plan::{self, Selection};
@@ -19,7 +20,6 @@ use anyhow::Context as _;
 use camino::{Utf8Path, Utf8PathBuf};
 use serde_json::json;
 use std::collections::BTreeMap;
-use std::net::TcpListener;
 use std::time::Duration;
 
 /// Builds an image and runs it in QEMU; the exit status is the app's
@@ -55,7 +55,7 @@ pub struct RunQemu {
     /// Forwards a TCP port of this machine to one of the guest (several with commas)
     #[arg(long, value_name = "HOST:GUEST", value_delimiter = ',')]
     pub forward: Vec<String>,
-    /// Waits for a debugger, on port 1234 or the given one
+    /// Waits for a debugger, on port 1234 or the given one; 0 is any that is free
     #[arg(long, value_name = "PORT", num_args = 0..=1, require_equals = true, default_missing_value = "1234")]
     pub gdb: Option<u16>,
     /// When the app crashes, writes an ELF core of it for gdb
@@ -81,9 +81,8 @@ impl RunQemu {
         // Whatever can be refused is refused before anything is built.
         let memory = self.memory.as_deref().map(memory::parse).transpose()?;
         let net = network(&self.net, &self.forward)?;
-        if let Some(port) = self.gdb {
-            check_port(port)?;
-        }
+        // A port that somebody else listens on is refused now, not by QEMU after the build.
+        let port = self.gdb.map(DebugPort::listen).transpose()?;
         let dump = self.dump.as_ref().map(|file| core_dump::place(&cx.cwd, file)).transpose()?;
         self.selectors.crash_dump = dump.is_some();
         let workspace = build::workspace(cx)?;
@@ -106,7 +105,7 @@ impl RunQemu {
         if let Some(why) = why {
             eprintln!("using TCG: {why}");
         }
-        let prepared = image.prepare(
+        let mut prepared = image.prepare(
             cx,
             &Options {
                 machine,
@@ -117,7 +116,7 @@ impl RunQemu {
                 net: &net,
                 disks: &[],
                 peer: false,
-                gdb: self.gdb,
+                gdb: port.as_ref().map(|port| port.number),
                 load_offset: 0,
                 qmp: false,
                 reboots: false,
@@ -138,8 +137,9 @@ impl RunQemu {
         if cx.verbose > 0 {
             eprintln!("{line}");
         }
-        if let Some(port) = self.gdb {
-            let remote = format!("target remote 127.0.0.1:{port}");
+        if let Some(port) = &port {
+            port.hand_to(&mut prepared)?;
+            let remote = format!("target remote 127.0.0.1:{}", port.number);
             let args = [image.loader_elf.to_string(), "-ex".into(), remote];
             eprintln!("waiting for a debugger: {}", gdb_line(cx, arch, &args));
         }
@@ -249,14 +249,6 @@ fn network(net: &str, forward: &[String]) -> Result<Net, Refusal> {
     }
 }
 
-/// A port that somebody else listens on is refused now, not by QEMU after the build.
-fn check_port(port: u16) -> Result<(), Refusal> {
-    TcpListener::bind(("127.0.0.1", port)).map(drop).map_err(|e| {
-        Refusal::new(format!("the debugger's port {port} cannot be used: {e}"))
-            .help(format!("choose another: --gdb={}", port.checked_add(1).unwrap_or(1234)))
-    })
-}
-
 /// The command that starts a debugger which knows `arch`.
 fn gdb_line(cx: &Context, arch: Arch, args: &[String]) -> String {
     let host = Host { env: &cx.env, exists: &|p: &Utf8Path| p.exists() };
@@ -334,14 +326,5 @@ mod tests {
             let e = network(net, &[forward.to_owned()]).unwrap_err();
             assert!(e.message.contains(says) && !e.help.is_empty(), "{e}");
         }
-    }
-
-    #[test]
-    fn a_busy_port_is_refused_with_another() {
-        let held = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-        let port = held.local_addr().unwrap().port();
-        let e = check_port(port).unwrap_err();
-        assert!(e.message.contains(&format!("port {port} cannot be used")), "{e}");
-        assert!(e.help[0].contains("--gdb="), "{:?}", e.help);
     }
 }

@@ -11,6 +11,7 @@ pub mod clean;
 pub mod cold;
 pub mod console;
 pub mod core_dump;
+pub mod debug_port;
 pub mod disk;
 pub mod editor;
 pub mod engine;
