@@ -127,8 +127,27 @@ fn session(script: &str, input: &[u8]) -> (Option<i32>, String, String) {
 #[test]
 fn the_proxy_ends_with_its_editor() {
     let message = b"Content-Length: 2\r\n\r\n{}";
-    let echoed = String::from_utf8(message.to_vec()).unwrap();
-    assert_eq!(session("cat", message), (Some(0), echoed, String::new()));
+    // A server that answers, and has a last word when its editor is gone, which is when it has
+    // answered: a server that is not running yet would be given no more than its time to end.
+    let answers = "head -c 23; cat >/dev/null; printf 'Content-Length: 4\\r\\n\\r\\nlast'";
+    let (_dir, mut command) = with_server(answers);
+    let mut child = command.spawn().unwrap();
+    let mut editor = child.stdin.take().unwrap();
+    editor.write_all(message).unwrap();
+    let mut answer = vec![0; message.len()];
+    let mut server = child.stdout.take().unwrap();
+    server.read_exact(&mut answer).unwrap();
+    assert_eq!(answer, message);
+    drop(editor);
+    let mut last = String::new();
+    server.read_to_string(&mut last).unwrap();
+    let out = child.wait_with_output().unwrap();
+    let said = String::from_utf8(out.stderr).unwrap();
+    assert_eq!(
+        (last.as_str(), out.status.code()),
+        ("Content-Length: 4\r\n\r\nlast", Some(0)),
+        "{said}"
+    );
     // A server that does not care that its editor is gone is ended.
     let (status, _, said) = session("exec sleep 1000 <&-", message);
     assert_eq!(status, Some(0), "{said}");
@@ -224,12 +243,18 @@ fn copy_of_the_tree(to: &Path, seed: impl Fn(&str, &mut String)) {
     let mut files: Vec<PathBuf> = Vec::new();
     for name in String::from_utf8(list.stdout).unwrap().split('\0').filter(|n| !n.is_empty()) {
         let Ok(bytes) = fs::read(osier().join(name)) else { continue };
-        let mut text = String::from_utf8(bytes).unwrap();
-        seed(name, &mut text);
+        // What somebody has lying about in the tree need not be text.
+        let bytes = match String::from_utf8(bytes) {
+            Ok(mut text) => {
+                seed(name, &mut text);
+                text.into_bytes()
+            }
+            Err(other) => other.into_bytes(),
+        };
         let copy = to.join(name);
         fs::create_dir_all(copy.parent().unwrap()).unwrap();
-        if fs::read_to_string(&copy).ok().as_deref() != Some(text.as_str()) {
-            fs::write(&copy, text).unwrap();
+        if fs::read(&copy).ok().as_ref() != Some(&bytes) {
+            fs::write(&copy, bytes).unwrap();
         }
         files.push(copy);
     }

@@ -48,7 +48,8 @@ pub fn serve(server: &str, args: &[String], proxy: Proxy) -> anyhow::Result<Opti
     let from_server = child.stdout.take().context("the server has no stdout")?;
     let proxy = Arc::new(Mutex::new(proxy));
     let (ended, end) = channel();
-    // Neither is joined: one that waits for the editor's next byte goes with the process.
+    // Neither is joined without bound: one that waits for the editor's next byte goes with the
+    // process.
     {
         let (ended, proxy): (Sender<Ended>, _) = (ended.clone(), Arc::clone(&proxy));
         thread::spawn(move || {
@@ -67,6 +68,11 @@ pub fn serve(server: &str, args: &[String], proxy: Proxy) -> anyhow::Result<Opti
     // The editor's last bytes have reached the server and its stdin is closed; or it is
     // ending by itself.
     let (status, killed) = supervise::reap(&mut child, Instant::now() + PATIENCE)?;
+    // What it said last is still on its way. A program that it has left behind may hold its
+    // stdout open, and an editor that is gone may not read.
+    if matches!(first, Ended::Editor(Ok(()))) && !killed {
+        let _ = end.recv_timeout(PATIENCE);
+    }
     match first {
         Ended::Editor(Err(e)) | Ended::Server(Err(e)) => Err(e),
         Ended::Server(Ok(())) if killed => bail!("{server} closed its output and went on"),
