@@ -18,6 +18,7 @@ use std::num::NonZeroUsize;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
+use std::time::Duration;
 
 /// Runs all host tests, then every scenario
 #[derive(clap::Args, Debug)]
@@ -248,6 +249,10 @@ impl Row {
         self.verdict.as_ref().ok()?.boot.map(|b| b.as_millis())
     }
 
+    fn took(&self) -> Option<Duration> {
+        self.verdict.as_ref().ok().map(|v| v.took)
+    }
+
     /// Says how it went as soon as that is known; a failure with everything that it printed.
     fn announce(&self, cx: &Context) {
         if cx.json {
@@ -260,6 +265,7 @@ impl Row {
                 "ok": self.failure().is_none(),
                 "failure": self.failure(),
                 "boot_ms": self.boot_ms().map(|ms| u64::try_from(ms).unwrap_or(u64::MAX)),
+                "seconds": self.took().map(|t| t.as_secs_f64()),
             });
             println!("{event}");
         }
@@ -301,29 +307,34 @@ fn report(cx: &Context, rows: &[Row], tally: &Tally, repeated: bool) {
     );
 }
 
-/// How often each passed, of how many times.
+/// How often each passed, of how many times, and what the longest took.
 fn counts(rows: &[Row]) -> String {
-    let mut counts: BTreeMap<String, (usize, usize)> = BTreeMap::new();
+    let mut counts: BTreeMap<String, (usize, usize, Duration)> = BTreeMap::new();
     for row in rows {
-        let (passed, all) = counts.entry(row.name()).or_default();
+        let (passed, all, longest) = counts.entry(row.name()).or_default();
         *passed += usize::from(row.failure().is_none());
         *all += 1;
+        *longest = (*longest).max(row.took().unwrap_or_default());
     }
-    counts.iter().map(|(name, (passed, all))| format!("{name}: {passed} of {all}\n")).collect()
+    let line = |(name, (passed, all, longest)): (&String, &(usize, usize, Duration))| {
+        format!("{name}: {passed} of {all}, {:.1} s at most\n", longest.as_secs_f64())
+    };
+    counts.iter().map(line).collect()
 }
 
 fn table(rows: &[Row]) -> String {
     if rows.is_empty() {
         return String::new();
     }
-    let heads = ["scenario", "arch", "machine", "result", "boot ms"].map(str::to_owned);
+    let heads = ["scenario", "arch", "machine", "result", "boot ms", "s"].map(str::to_owned);
     let lines = rows.iter().map(|r| {
         let result = if r.failure().is_none() { "passed" } else { "FAILED" };
         let boot = r.boot_ms().map_or_else(|| "-".to_owned(), |ms| ms.to_string());
-        [r.scenario.clone(), r.arch.to_string(), r.machine.clone(), result.to_owned(), boot]
+        let took = r.took().map_or_else(|| "-".to_owned(), |t| format!("{:.1}", t.as_secs_f64()));
+        [r.scenario.clone(), r.arch.to_string(), r.machine.clone(), result.to_owned(), boot, took]
     });
-    let lines: Vec<[String; 5]> = std::iter::once(heads).chain(lines).collect();
-    let mut widths = [0; 5];
+    let lines: Vec<[String; 6]> = std::iter::once(heads).chain(lines).collect();
+    let mut widths = [0; 6];
     for line in &lines {
         for (width, cell) in widths.iter_mut().zip(line) {
             *width = (*width).max(cell.len());
@@ -331,9 +342,9 @@ fn table(rows: &[Row]) -> String {
     }
     let mut out = String::new();
     for line in &lines {
-        let [a, b, c, d, e] = line;
-        let [wa, wb, wc, wd, we] = widths;
-        out.push_str(&format!("{a:wa$}  {b:wb$}  {c:wc$}  {d:wd$}  {e:>we$}\n"));
+        let [a, b, c, d, e, f] = line;
+        let [wa, wb, wc, wd, we, wf] = widths;
+        out.push_str(&format!("{a:wa$}  {b:wb$}  {c:wc$}  {d:wd$}  {e:>we$}  {f:>wf$}\n"));
     }
     out
 }
@@ -341,7 +352,6 @@ fn table(rows: &[Row]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     #[test]
     fn the_table_says_how_each_went() {
@@ -351,18 +361,22 @@ mod tests {
             machine: "q35".into(),
             verdict,
         };
+        let ms = Duration::from_millis;
         let good =
-            Verdict { failure: None, boot: Some(Duration::from_millis(36)), log: String::new() };
+            Verdict { failure: None, boot: Some(ms(36)), took: ms(1240), log: String::new() };
         let rows = [row("hello", Ok(good)), row("no-init", Err("the build failed".into()))];
         assert_eq!(
             table(&rows),
-            "scenario  arch  machine  result  boot ms\n\
-             hello     x64   q35      passed       36\n\
-             no-init   x64   q35      FAILED        -\n"
+            "scenario  arch  machine  result  boot ms    s\n\
+             hello     x64   q35      passed       36  1.2\n\
+             no-init   x64   q35      FAILED        -    -\n"
         );
         assert_eq!(table(&[]), "");
         let [good, bad] = rows;
         let again = Row { verdict: Err("it hung".into()), ..row("hello", Err(String::new())) };
-        assert_eq!(counts(&[good, bad, again]), "hello x64 q35: 1 of 2\nno-init x64 q35: 0 of 1\n");
+        assert_eq!(
+            counts(&[good, bad, again]),
+            "hello x64 q35: 1 of 2, 1.2 s at most\nno-init x64 q35: 0 of 1, 0.0 s at most\n"
+        );
     }
 }

@@ -126,6 +126,11 @@ impl Vm {
         }
     }
 
+    /// Whether the process has ended.
+    pub fn is_gone(&mut self) -> bool {
+        !matches!(self.child.try_wait(), Ok(None))
+    }
+
     /// What the guest has said over its end channel so far.
     #[must_use]
     pub fn record(&self) -> Option<End> {

@@ -1,5 +1,6 @@
 //! QEMU's monitor protocol: JSON, one object a line, over a Unix socket (QEMU, "QMP
-//! protocol specification"). One command at a time, each answer awaited with a time limit.
+//! protocol specification"). One command at a time, each answer awaited until a deadline, which is
+//! the whole run's: how long QEMU takes depends on what else the host does.
 
 use camino::Utf8Path;
 use serde_json::{Value, json};
@@ -8,12 +9,11 @@ use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-/// How long QEMU may take to open the socket, and to answer.
-const PATIENCE: Duration = Duration::from_secs(10);
-
 /// A connection to one QEMU.
 pub struct Qmp {
     stream: BufReader<UnixStream>,
+    /// Until when answers are awaited.
+    deadline: Instant,
     /// Part of a line that a time limit cut.
     partial: Vec<u8>,
     /// Events that came while an answer was awaited.
@@ -21,22 +21,28 @@ pub struct Qmp {
 }
 
 impl Qmp {
-    /// Connects, and leaves the negotiation phase.
+    /// Connects, and leaves the negotiation phase. `gone` says whether QEMU has ended: then
+    /// nobody will open the socket any more.
     ///
     /// # Errors
-    /// When QEMU does not answer as it should.
-    pub fn connect(socket: &Utf8Path) -> io::Result<Self> {
-        let deadline = Instant::now() + PATIENCE;
+    /// When QEMU does not answer as it should by `deadline`.
+    pub fn connect(
+        socket: &Utf8Path,
+        deadline: Instant,
+        mut gone: impl FnMut() -> bool,
+    ) -> io::Result<Self> {
         let stream = loop {
+            // Asked first: one that opened it and then ended is connected to, and refuses.
+            let last = gone() || Instant::now() >= deadline;
             match UnixStream::connect(socket) {
                 Ok(stream) => break stream,
-                Err(e) if Instant::now() >= deadline => return Err(e),
+                Err(e) if last => return Err(e),
                 Err(_) => std::thread::sleep(Duration::from_millis(5)),
             }
         };
         let stream = BufReader::new(stream);
-        let mut qmp = Self { stream, partial: Vec::new(), events: VecDeque::new() };
-        let greeting = qmp.object(deadline)?;
+        let mut qmp = Self { stream, deadline, partial: Vec::new(), events: VecDeque::new() };
+        let greeting = qmp.object()?;
         if greeting.get("QMP").is_none() {
             return Err(io::Error::other(format!("not a QMP greeting: {greeting}")));
         }
@@ -49,10 +55,9 @@ impl Qmp {
     /// # Errors
     /// When QEMU reports an error, or nothing in time.
     pub fn command(&mut self, command: &Value) -> io::Result<Value> {
-        let deadline = Instant::now() + PATIENCE;
         writeln!(self.stream.get_mut(), "{command}")?;
         loop {
-            let object = self.object(deadline)?;
+            let object = self.object()?;
             if let Some(returned) = object.get("return") {
                 return Ok(returned.clone());
             }
@@ -66,12 +71,12 @@ impl Qmp {
     /// Waits until the guest has reset itself.
     ///
     /// # Errors
-    /// When it does not by `deadline`.
-    pub fn guest_reset(&mut self, deadline: Instant) -> io::Result<()> {
+    /// When it does not in time.
+    pub fn guest_reset(&mut self) -> io::Result<()> {
         loop {
             let event = match self.events.pop_front() {
                 Some(event) => event,
-                None => self.object(deadline)?,
+                None => self.object()?,
             };
             let by_guest = event.pointer("/data/guest").and_then(Value::as_bool);
             if event.get("event").and_then(Value::as_str) == Some("RESET") && by_guest == Some(true)
@@ -81,11 +86,11 @@ impl Qmp {
         }
     }
 
-    fn object(&mut self, deadline: Instant) -> io::Result<Value> {
+    fn object(&mut self) -> io::Result<Value> {
         let late =
             || io::Error::new(io::ErrorKind::TimedOut, "QEMU's monitor said nothing in time");
         loop {
-            let left = deadline.saturating_duration_since(Instant::now());
+            let left = self.deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return Err(late());
             }
@@ -112,6 +117,12 @@ mod tests {
     use std::os::unix::net::UnixListener;
     use std::thread;
 
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    fn connect(path: &Utf8Path) -> Qmp {
+        Qmp::connect(path, Instant::now() + HOUR, || false).unwrap()
+    }
+
     /// A QEMU that answers with `answers`, one for each line that it gets.
     fn qemu(answers: &'static [&'static str]) -> (tempfile::TempDir, camino::Utf8PathBuf) {
         let dir = tempfile::tempdir().unwrap();
@@ -135,13 +146,27 @@ mod tests {
             "{\"event\": \"RESET\", \"data\": {\"guest\": true}}\n{\"return\": {\"running\": true}}",
             r#"{"error": {"class": "CommandNotFound", "desc": "no"}}"#,
         ]);
-        let mut qmp = Qmp::connect(&path).unwrap();
+        let mut qmp = connect(&path);
         let status = qmp.command(&json!({"execute": "query-status"})).unwrap();
         assert_eq!(status["running"], true);
         let e = qmp.command(&json!({"execute": "x"})).unwrap_err();
         assert!(e.to_string().contains("CommandNotFound"), "{e}");
-        qmp.guest_reset(Instant::now() + PATIENCE).unwrap();
-        let e = qmp.guest_reset(Instant::now()).unwrap_err();
+        qmp.guest_reset().unwrap();
+        qmp.deadline = Instant::now();
+        let e = qmp.guest_reset().unwrap_err();
         assert_eq!(e.kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[test]
+    fn nobody_waits_for_a_qemu_that_has_ended() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = camino::Utf8PathBuf::from_path_buf(dir.path().join("qmp")).unwrap();
+        let mut asked = 0;
+        let gone = || {
+            asked += 1;
+            asked == 3
+        };
+        let refused = Qmp::connect(&path, Instant::now() + HOUR, gone).err().unwrap();
+        assert_eq!((refused.kind(), asked), (io::ErrorKind::NotFound, 3));
     }
 }

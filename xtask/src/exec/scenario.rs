@@ -22,6 +22,8 @@ pub struct Verdict {
     pub failure: Option<String>,
     /// From starting QEMU to the first byte on the console.
     pub boot: Option<Duration>,
+    /// From starting QEMU to its end.
+    pub took: Duration,
     /// The console, with addresses symbolised.
     pub log: String,
 }
@@ -76,6 +78,7 @@ pub fn run(cx: &Context, case: &Case, image: &Bootable) -> anyhow::Result<Verdic
         Err(broken) => (Some(Outcome::Timeout(limit)), Some(broken)),
     };
     let outcome = vm.finish(why)?;
+    let took = started.elapsed();
     let log = String::from_utf8_lossy(&console).replace("\r\n", "\n");
     let failure = broken.or_else(|| judge(&outcome, &case.scenario.exit, &script));
     // A peer is ended in any case.
@@ -84,7 +87,8 @@ pub fn run(cx: &Context, case: &Case, image: &Bootable) -> anyhow::Result<Verdic
         None => after(&case.scenario.after, &prepared.disks)?,
         failure => failure,
     };
-    Ok(Verdict { failure, boot: first.map(|f| f.saturating_duration_since(started)), log })
+    let boot = first.map(|f| f.saturating_duration_since(started));
+    Ok(Verdict { failure, boot, took, log })
 }
 
 /// Why a machine that ended so did not do what its scenario says.
@@ -136,7 +140,9 @@ impl Run {
     /// A step that failed, in words.
     fn until_it_ends(&mut self, qmp: Option<&Utf8Path>) -> Result<Option<Outcome>, String> {
         if let Some(socket) = qmp {
-            self.qmp = Some(Qmp::connect(socket).map_err(|e| format!("no QMP connection: {e}"))?);
+            let vm = &mut self.vm;
+            let qmp = Qmp::connect(socket, self.deadline, || vm.is_gone());
+            self.qmp = Some(qmp.map_err(|e| format!("no QMP connection: {e}"))?);
         }
         loop {
             self.act()?;
@@ -146,6 +152,11 @@ impl Run {
                     let before = self.console.len();
                     self.tail.feed(&bytes, &mut self.annotator, &mut self.console);
                     self.script.feed(self.console.get(before..).unwrap_or_default());
+                    // One that never stops printing is never quiet. What was read in time counts
+                    // even if it is looked at late.
+                    if at > self.deadline {
+                        return Ok(Some(Outcome::Timeout(self.limit)));
+                    }
                 }
                 Event::Closed => {
                     // The last output may have satisfied a step that only waited for it.
@@ -170,8 +181,7 @@ impl Run {
                     self.qmp()?.command(&command).map_err(|e| e.to_string())?;
                 }
                 Action::Reboot => {
-                    let deadline = self.deadline;
-                    let reset = self.qmp()?.guest_reset(deadline);
+                    let reset = self.qmp()?.guest_reset();
                     reset.map_err(|e| format!("the guest did not reset: {e}"))?;
                 }
                 Action::Peer(name) => match (name.as_str(), self.wire.take()) {
