@@ -7,8 +7,10 @@
 //! [`dma`]; everything else that a driver needs of the kernel comes through [`Kernel`] and,
 //! for devices with DMA, threads and message-signalled interrupts, [`Services`]. What a
 //! device offers in turn is a trait of its class: [`Console`], [`block`], [`net`],
-//! [`entropy`], [`vfs`] and, where contents go through the page cache, [`paged`]. Those who
-//! call devices rather than being called find [`disk`] and [`wait`].
+//! [`entropy`], [`chardev`], [`vfs`] and, where contents go through the page cache, [`paged`].
+//! A file system that is there when the program starts registers in [`BOOT_FILE_SYSTEMS`] too.
+//! Those who call devices rather than being called find [`disk`] and [`wait`]; what holds
+//! things for the program finds [`memory`], [`Mutex`] and [`process`].
 //!
 //! On the host the same crates compile and their tests run against a machine that the test
 //! scripts (`fake`).
@@ -19,7 +21,9 @@ extern crate alloc;
 extern crate std;
 
 pub mod block;
+mod boot_fs;
 mod bus;
+pub mod chardev;
 mod console;
 pub mod disk;
 pub mod dma;
@@ -31,16 +35,20 @@ mod io;
 pub mod irq;
 mod kernel;
 mod lending;
+pub mod memory;
+mod mutex;
 pub mod net;
 mod once;
 pub mod paged;
 pub mod pci;
+pub mod process;
 mod registry;
 mod services;
 pub mod sync;
 pub mod vfs;
 pub mod wait;
 
+pub use boot_fs::{BOOT_FILE_SYSTEMS, BootFileSystem};
 pub use bus::{Binding, BusAddress, BusDriver, PciAddress};
 pub use console::{Console, ConsoleInput};
 pub use error::{Error, Result};
@@ -49,6 +57,7 @@ pub use irq::{IrqHandler, IrqLine, IrqReturn, Trigger};
 pub use kernel::{Kernel, Resource};
 pub use linkme;
 pub use log;
+pub use mutex::{Mutex, MutexGuard};
 pub use once::Once;
 pub use registry::{DRIVERS, Driver};
 pub use services::{MsiMessage, Services, Wake, Worker, services};

@@ -1,6 +1,6 @@
 //! `/proc`: what programs look up about themselves and the machine (`proc(5)`). A small part
 //! of Linux's; each file is written when it is read. The tree is here, what the files say is
-//! the kernel's ([`Source`]), which mounts it where this driver is linked.
+//! the kernel's ([`ProcessFiles`]).
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -10,38 +10,28 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt::Write;
+use driver_api::process::{ProcessFiles, Target, Text, process_files};
 use driver_api::vfs::{DeviceNumber, DirEntry, FileType, FsStat, Inode, Metadata, Timestamp};
-use driver_api::{DRIVERS, Driver, Error, Result};
+use driver_api::{BOOT_FILE_SYSTEMS, BootFileSystem, DRIVERS, Driver, Error, Result};
 
 /// It has no device to find.
 #[driver_api::linkme::distributed_slice(DRIVERS)]
 #[linkme(crate = driver_api::linkme)]
 static DRIVER: Driver = Driver { name: "procfs", early: None, probe: |_| Ok(()) };
 
+#[driver_api::linkme::distributed_slice(BOOT_FILE_SYSTEMS)]
+#[linkme(crate = driver_api::linkme)]
+static PROC: BootFileSystem = BootFileSystem {
+    name: "proc",
+    at: "proc",
+    source: "proc",
+    mode: 0o555,
+    read_only: true,
+    root: |_, _| Ok(root(process_files())),
+};
+
 /// `PROC_SUPER_MAGIC`.
 const MAGIC: u64 = 0x9fa0;
-
-/// What writes a file's text.
-pub type Text = fn(&mut dyn Write) -> core::fmt::Result;
-/// What finds where a link points to.
-pub type Target = fn() -> Option<Vec<u8>>;
-
-/// What the files say: the kernel's part, which the host's tests replace.
-#[derive(Clone, Copy)]
-pub struct Source {
-    /// Files at the root: name and text.
-    pub files: &'static [(&'static str, Text)],
-    /// Files of the process.
-    pub own: &'static [(&'static str, Text)],
-    /// Links of the process.
-    pub links: &'static [(&'static str, Target)],
-    /// The open descriptors.
-    pub fds: fn() -> Vec<i32>,
-    /// Where a descriptor's link points to.
-    pub fd: fn(i32) -> Option<Vec<u8>>,
-    /// The process's number.
-    pub pid: u32,
-}
 
 #[derive(Clone, Copy)]
 enum Kind {
@@ -56,7 +46,7 @@ enum Kind {
 }
 
 struct Node {
-    source: &'static Source,
+    source: &'static ProcessFiles,
     kind: Kind,
     ino: u64,
 }
@@ -73,8 +63,7 @@ impl Write for Buffer {
 }
 
 /// The root of the file system.
-#[must_use]
-pub fn root(source: &'static Source) -> Arc<dyn Inode> {
+fn root(source: &'static ProcessFiles) -> Arc<dyn Inode> {
     Arc::new(Node { source, kind: Kind::Root, ino: 1 })
 }
 
@@ -116,7 +105,7 @@ impl Node {
             Kind::Root => {
                 out.push((Box::from(*b"self"), 2, Kind::Own));
                 out.push((text(u64::from(source.pid)), 3, Kind::Process));
-                out.extend(files(source.files, 0x100));
+                out.extend(files(source.machine, 0x100));
             }
             Kind::Process => {
                 out.push((Box::from(*b"fd"), 4, Kind::Fds));
@@ -232,8 +221,8 @@ mod tests {
     use super::*;
     use alloc::string::String;
 
-    static SOURCE: Source = Source {
-        files: &[("uptime", |out| out.write_str("1.00 1.00\n"))],
+    static SOURCE: ProcessFiles = ProcessFiles {
+        machine: &[("uptime", |out| out.write_str("1.00 1.00\n"))],
         own: &[("stat", |out| out.write_str("1 (x) R\n")), ("maps", |_| Ok(()))],
         links: &[("exe", || Some(b"/bin/x".to_vec()))],
         fds: || Vec::from([0, 7]),

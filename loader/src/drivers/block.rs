@@ -2,19 +2,16 @@
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
-use alloc::format;
 use alloc::sync::{Arc, Weak};
 use core::sync::atomic::{AtomicUsize, Ordering};
 
 use driver_api::block::BlockDevice;
 use driver_api::disk::Disk;
-use driver_api::vfs::{DeviceNumber, FileType, NewInode};
 use driver_api::{BusAddress, Error, Result};
 
 use super::names::Names;
 use crate::fs::disks::{self, Claim, Disks};
 use crate::fs::file::{Bytes, Stream};
-use crate::fs::ramfs::Node;
 use crate::registry::SERVICES;
 use crate::sync::Mutex;
 use crate::user;
@@ -72,16 +69,8 @@ fn used(index: usize) -> Option<Arc<Used>> {
 }
 
 impl Disks for Named {
-    fn populate(&self, dir: &Node, base: &NewInode<'_>) -> Result<()> {
-        for index in 0..DISKS.count() {
-            let device = DeviceNumber { major: disks::MAJOR, minor: index as u32 };
-            let new = NewInode { kind: FileType::BlockDevice, device, mode: 0o660, ..*base };
-            match dir.add(format!("blk{index}").as_bytes(), &new) {
-                Ok(_) | Err(Error::Exists) => {}
-                Err(other) => return Err(other),
-            }
-        }
-        Ok(())
+    fn count(&self) -> usize {
+        DISKS.count()
     }
 
     fn open(&self, index: usize) -> Option<Arc<dyn Stream>> {

@@ -4,6 +4,8 @@
 //! nothing of this module.
 
 pub mod block;
+mod files;
+mod locks;
 mod names;
 pub mod net;
 #[cfg(debug_assertions)]

@@ -252,6 +252,19 @@ impl NewMount<'_> {
         let source = name.as_bytes();
         Self { root, fs: None, claim: None, kind: name, source, read_only: false }
     }
+
+    fn mount(self, id: u32, at: Option<Path>) -> Arc<Mount> {
+        Arc::new(Mount {
+            id,
+            root: Dentry::root(self.root),
+            at,
+            kind: self.kind,
+            source: self.source.into(),
+            read_only: self.read_only,
+            fs: self.fs,
+            claim: self.claim,
+        })
+    }
 }
 
 /// A name within a mount: what a path leads to.
@@ -329,21 +342,12 @@ pub struct MountTable {
 }
 
 impl MountTable {
-    /// A table with `inode` as the root of all.
+    /// A table with `root` as the root of all.
     #[must_use]
-    pub fn new(inode: Arc<dyn Inode>, kind: &'static str) -> (Self, Path) {
-        let dentry = Dentry::root(inode);
-        let mount = Arc::new(Mount {
-            id: 1,
-            root: dentry.clone(),
-            at: None,
-            kind,
-            source: Box::from(*b"rootfs"),
-            read_only: false,
-            fs: None,
-            claim: None,
-        });
+    pub fn new(root: NewMount<'_>) -> (Self, Path) {
+        let mount = root.mount(1, None);
         let table = Self { mounts: Mutex::new(Vec::from([mount.clone()])), names: Mutex::new(()) };
+        let dentry = mount.root.clone();
         (table, Path { mount, dentry })
     }
 
@@ -357,16 +361,7 @@ impl MountTable {
         }
         let mut mounts = self.mounts.lock();
         let id = mounts.iter().map(|m| m.id).max().unwrap_or(0) + 1;
-        let mount = Arc::new(Mount {
-            id,
-            root: Dentry::root(new.root),
-            at: Some(at.clone()),
-            kind: new.kind,
-            source: new.source.into(),
-            read_only: new.read_only,
-            fs: new.fs,
-            claim: new.claim,
-        });
+        let mount = new.mount(id, Some(at.clone()));
         mounts.push(mount.clone());
         at.dentry.mounted.store(true, Ordering::Release);
         Ok(mount)

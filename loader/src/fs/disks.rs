@@ -4,14 +4,12 @@
 //! holds nothing of it.
 
 use super::file::Stream;
-use super::ramfs::Node;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::any::Any;
 use driver_api::Once;
 use driver_api::Result;
 use driver_api::block::BlockDevice;
-use driver_api::vfs::NewInode;
 
 /// Their major number (`BLOCK_EXT_MAJOR` of Linux); the minor one is that of the name.
 pub const MAJOR: u32 = 259;
@@ -21,11 +19,8 @@ pub type Claim = Box<dyn Any + Send + Sync>;
 
 /// All disks.
 pub trait Disks: Sync {
-    /// Makes their files in `dir`, otherwise like `base`. Those that are there already stay.
-    ///
-    /// # Errors
-    /// `NoMemory`.
-    fn populate(&self, dir: &Node, base: &NewInode<'_>) -> Result<()>;
+    /// How many there are.
+    fn count(&self) -> usize;
     /// `blk<index>` as an open file.
     fn open(&self, index: usize) -> Option<Arc<dyn Stream>>;
     /// `blk<index>`, for whoever mounts it: nobody else writes to it meanwhile.

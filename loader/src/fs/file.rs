@@ -7,7 +7,7 @@ use crate::sync::Mutex;
 use alloc::sync::Arc;
 use core::any::Any;
 use core::sync::atomic::{AtomicU32, Ordering};
-use driver_api::vfs::{FileType, Metadata};
+use driver_api::vfs::{DeviceNumber, FileType, Metadata, Timestamp};
 use driver_api::{Error, Result};
 
 /// Flags of `open` and `fcntl(F_SETFL)`, numbers of x86-64
@@ -41,6 +41,28 @@ pub mod flags {
     pub const LOCKED: u32 = 1 << 31;
     /// What `F_SETFL` may change.
     pub const SETTABLE: u32 = APPEND | NONBLOCK;
+}
+
+/// What `fstat` says of a stream that no file of a file system stands for: for its owner to
+/// read and write.
+#[must_use]
+pub fn nameless(ino: u64, kind: FileType, device: DeviceNumber) -> Metadata {
+    let never = Timestamp::default();
+    Metadata {
+        ino,
+        kind,
+        mode: 0o600,
+        uid: 0,
+        gid: 0,
+        nlink: 1,
+        size: 0,
+        blocks: 0,
+        block_size: 4096,
+        device,
+        atime: never,
+        mtime: never,
+        ctime: never,
+    }
 }
 
 /// Something to read from and write to that is no file of a file system: a terminal, a
@@ -352,9 +374,9 @@ impl Drop for OpenFile {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fs::MountTable;
-    use crate::fs::ramfs::RamFs;
-    use driver_api::vfs::{DeviceNumber, NewInode, Timestamp};
+    use crate::fs::{MountTable, NewMount};
+    use driver_api::vfs::NewInode;
+    use ramfs::RamFs;
 
     fn open(how: u32) -> Arc<OpenFile> {
         let now = Timestamp::default();
@@ -369,7 +391,7 @@ mod tests {
             now,
         };
         fs.root().create(b"f", &new).unwrap();
-        let (_, root) = MountTable::new(fs.root(), "ramfs");
+        let (_, root) = MountTable::new(NewMount::plain(fs.root(), "ramfs"));
         let path = root.with(root.dentry.child(b"f").unwrap());
         cache::write(&path, None, b"hello").unwrap();
         OpenFile::new(Some(Arc::new(path)), None, how)

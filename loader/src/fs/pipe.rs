@@ -1,12 +1,12 @@
 //! Pipes.
 
-use super::file::Stream;
+use super::file::{self, Stream};
 use super::poll::{self, Events};
 use crate::sync::{Wait, WaitQueue, Woken};
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use driver_api::sync::IrqLock;
-use driver_api::vfs::{DeviceNumber, FileType, Metadata, Timestamp};
+use driver_api::vfs::{DeviceNumber, FileType, Metadata};
 use driver_api::{Error, Result};
 
 /// How much a pipe holds (Linux's default).
@@ -51,22 +51,7 @@ pub fn pipe(ino: u64) -> Result<(Arc<ReadEnd>, Arc<WriteEnd>)> {
 
 impl Pipe {
     fn metadata(&self) -> Metadata {
-        let never = Timestamp::default();
-        Metadata {
-            ino: self.ino,
-            kind: FileType::Fifo,
-            mode: 0o600,
-            uid: 0,
-            gid: 0,
-            nlink: 1,
-            size: 0,
-            blocks: 0,
-            block_size: 4096,
-            device: DeviceNumber::default(),
-            atime: never,
-            mtime: never,
-            ctime: never,
-        }
+        file::nameless(self.ino, FileType::Fifo, DeviceNumber::default())
     }
 
     fn available(&self) -> usize {

@@ -1,11 +1,11 @@
 use super::*;
 use crate::fs::NewMount;
-use crate::fs::ramfs::RamFs;
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec;
 use driver_api::vfs::{DeviceNumber, NewInode, RenameMode, Timestamp};
+use ramfs::RamFs;
 
 struct World {
     mounts: MountTable,
@@ -27,7 +27,7 @@ fn new(kind: FileType, mode: u16, target: &[u8]) -> NewInode<'_> {
 impl World {
     fn new() -> Self {
         let fs = RamFs::new(0o755, Timestamp::default());
-        let (mounts, root) = MountTable::new(fs.root(), "ramfs");
+        let (mounts, root) = MountTable::new(NewMount::plain(fs.root(), "ramfs"));
         Self { mounts, root }
     }
 

@@ -1,13 +1,13 @@
 use super::*;
 use crate::fs::cache;
-use crate::fs::ramfs::RamFs;
-use crate::fs::{MountTable, Path};
+use crate::fs::{MountTable, NewMount, Path};
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
 use driver_api::vfs::{DeviceNumber, FileType, NewInode, Timestamp};
 use proptest::prelude::*;
+use ramfs::RamFs;
 
 const P: usize = PAGE_SIZE;
 const BASE: usize = 0x10_0000;
@@ -132,7 +132,7 @@ fn file(resident: bool, len: usize) -> Arc<Path> {
         now,
     };
     let node = fs.root_node().add(b"f", &new).unwrap();
-    let (_, root) = MountTable::new(fs.root(), "ramfs");
+    let (_, root) = MountTable::new(NewMount::plain(fs.root(), "ramfs"));
     let path = root.with(root.dentry.child(b"f").unwrap());
     if resident {
         node.set_resident(&FILE[..len]);

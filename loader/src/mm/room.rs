@@ -1,55 +1,35 @@
-//! Asking before the kernel's heap grows for something that the app wants.
-//!
-//! Small allocations cannot fail in Rust's library, and large ones would be met from what is
-//! kept for the kernel itself ([`super::frames`]). So whatever a program can do again and
-//! again asks here first and fails with `NoMemory` while the kernel still has its own.
+//! Asking before the kernel's heap grows for something that the app wants: the kernel's side
+//! of [`driver_api::memory`].
 
 use super::{PAGE_SIZE, slab};
-use alloc::vec::Vec;
-use driver_api::{Error, Result};
+
+pub use driver_api::memory::{reserve_one, room};
 
 /// Frames for the small objects around what is asked for: a slab each.
 const SPARE: u64 = 8;
 
-#[cfg(target_os = "none")]
-use super::frames::{available, spare};
-
-/// Host tests have all they want.
-#[cfg(not(target_os = "none"))]
-fn available(frames: u64) -> bool {
-    frames < u64::MAX
+/// The frames that an allocation of `bytes` and some small ones beside it may take; what the
+/// heap cannot give counts as it is.
+#[must_use]
+pub fn frames(bytes: usize) -> u64 {
+    slab::footprint(bytes, 1).max(bytes).div_ceil(PAGE_SIZE) as u64 + SPARE
 }
 
-#[cfg(not(target_os = "none"))]
-use available as spare;
-
-/// Room for an allocation of `bytes` and some small ones beside it.
-///
-/// # Errors
-/// `NoMemory`.
-pub fn room(bytes: usize) -> Result<()> {
-    let frames = bytes.div_ceil(PAGE_SIZE) as u64 + SPARE;
-    available(frames).then_some(()).ok_or(Error::NoMemory)
+/// Whether an allocation of `bytes` leaves what is kept for the kernel itself
+/// ([`super::frames`]).
+#[cfg(target_os = "none")]
+#[unsafe(no_mangle)]
+extern "Rust" fn osier_room(bytes: usize) -> bool {
+    super::frames::available(frames(bytes))
 }
 
 /// Room for the records of one more mapping: they may be had when memory for its pages is not.
 ///
 /// # Errors
 /// `NoMemory`.
-pub fn room_to_map() -> Result<()> {
-    spare(SPARE).then_some(()).ok_or(Error::NoMemory)
-}
-
-/// Room for one more element of `vec`, which doubles when it is full.
-///
-/// # Errors
-/// `NoMemory`.
-pub fn reserve_one<T>(vec: &mut Vec<T>) -> Result<()> {
-    if vec.len() == vec.capacity() {
-        let bytes = (2 * vec.capacity()).saturating_mul(size_of::<T>());
-        room(slab::footprint(bytes, align_of::<T>()))?;
-    }
-    vec.try_reserve(1).map_err(|_| Error::NoMemory)
+#[cfg(target_os = "none")]
+pub fn room_to_map() -> driver_api::Result<()> {
+    super::frames::spare(SPARE).then_some(()).ok_or(driver_api::Error::NoMemory)
 }
 
 #[cfg(test)]
@@ -57,13 +37,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_vector_has_room_for_one_more_and_nothing_impossible_is_promised() {
-        let mut vec: Vec<u64> = Vec::new();
-        for n in 0..100 {
-            reserve_one(&mut vec).unwrap();
-            assert!(vec.capacity() > vec.len());
-            vec.push(n);
-        }
-        assert_eq!(room(usize::MAX), Ok(()), "the host has all");
+    fn room_is_counted_in_whole_blocks() {
+        assert_eq!(frames(0), SPARE);
+        assert_eq!(frames(1), SPARE + 1);
+        assert_eq!(frames(PAGE_SIZE + 1), SPARE + 2);
+        assert_eq!(frames(5 * PAGE_SIZE), SPARE + 8, "blocks of frames are powers of two");
     }
 }

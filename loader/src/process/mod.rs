@@ -4,7 +4,6 @@ mod crash;
 mod dump;
 mod handler;
 mod load;
-#[cfg(feature = "procfs")]
 mod proc;
 mod start;
 mod thread;
@@ -34,6 +33,7 @@ use driver_api::sync::IrqLock;
 pub use crash::Crash;
 pub use dump::dump;
 pub use handler::return_from as return_from_handler;
+pub use proc::FILES;
 pub use start::start;
 pub use thread::{
     NewThread, UserThread, cpu_ns, cpu_time, current, exit_thread, send_to_process,

@@ -10,11 +10,12 @@ use crate::mm::{frames, heap};
 use crate::time;
 use alloc::vec::Vec;
 use core::fmt::{Result, Write};
-use procfs::Source;
+use driver_api::BOOT_FILE_SYSTEMS;
+use driver_api::process::ProcessFiles;
 
-/// The files of `/proc`.
-pub static SOURCE: Source = Source {
-    files: &[
+/// What `/proc` shows.
+pub static FILES: ProcessFiles = ProcessFiles {
+    machine: &[
         ("cpuinfo", cpuinfo),
         ("filesystems", filesystems),
         ("meminfo", meminfo),
@@ -121,7 +122,7 @@ fn mounts(out: &mut dyn Write) -> Result {
 
 /// The kinds that `mount` knows; those without a device are mounted at boot.
 fn filesystems(out: &mut dyn Write) -> Result {
-    ["ramfs", "devtmpfs", "proc"].iter().try_for_each(|name| writeln!(out, "nodev\t{name}"))?;
+    BOOT_FILE_SYSTEMS.iter().try_for_each(|fs| writeln!(out, "nodev\t{}", fs.name))?;
     kinds::list().iter().try_for_each(|kind| writeln!(out, "\t{}", kind.name()))
 }
 

@@ -7,13 +7,12 @@ use crate::arch::trap::{TrapFrame, resume_user};
 use crate::cmdline::Parsed;
 use crate::end::{self, End, finish};
 use crate::fs::file::{OpenFile, flags};
-use crate::fs::ramfs::RamFs;
 use crate::fs::table::Table;
-use crate::fs::tty::{TTY, discipline::Key};
+use crate::fs::tty::{self, TTY, TtyFile, discipline::Key};
 use crate::fs::walk::Walker;
-use crate::fs::{Credentials, MountTable, NewMount, Path, devfs, initial};
+use crate::fs::{Credentials, MountTable, NewMount, Path};
 use crate::log::direct;
-use crate::mm::{PhysRange, image};
+use crate::mm::image;
 use crate::signal::{Set, number};
 use crate::strings::Strings;
 use crate::sync::Mutex;
@@ -22,12 +21,11 @@ use crate::thread::{self as kernel, UserContext};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use bootfs::Bootfs;
 use core::fmt;
 use core::sync::atomic::AtomicU32;
 use driver_api::sync::IrqLock;
 use driver_api::vfs::{DeviceNumber, FileType, NewInode, Timestamp};
-use driver_api::{Error, Result};
+use driver_api::{BOOT_FILE_SYSTEMS, BootFileSystem, Error, Result};
 
 /// Where a program without a `/` in its name is looked for.
 const SEARCH: [&[u8]; 4] = [b"/bin/", b"/usr/bin/", b"/sbin/", b"/usr/sbin/"];
@@ -57,7 +55,7 @@ pub fn start(mut parsed: Parsed) -> ! {
     let (space, prepared) = loaded.split();
 
     let files = open_console(&walker)
-        .unwrap_or_else(|e| fail(format_args!("/dev/console cannot be opened: {e:?}")));
+        .unwrap_or_else(|e| fail(format_args!("the console cannot be opened: {e:?}")));
     if parsed.words.is_empty() {
         parsed.words.push(&name);
     }
@@ -112,72 +110,63 @@ fn key(key: Key) {
     }
 }
 
-/// The bootfs: the boot module's, else the one that was packed with the kernel.
-fn bootfs_range() -> Option<PhysRange> {
-    end::boot_info().and_then(|info| info.module).or_else(image::bootfs)
+/// What was packed with the kernel: the boot module, else what the packer put into the image.
+fn packed() -> &'static [u8] {
+    let range = end::boot_info().and_then(|info| info.module).or_else(image::bootfs);
+    range.map_or(&[], image::read_only)
 }
 
-/// Mounts the root file system, `/dev` and `/proc`.
+fn new_mount(fs: &BootFileSystem, now: Timestamp) -> Result<NewMount<'static>> {
+    let root = (fs.root)(packed(), now)?;
+    let plain = NewMount::plain(root, fs.name);
+    Ok(NewMount { source: fs.source.as_bytes(), read_only: fs.read_only, ..plain })
+}
+
+/// Mounts the root file system, then the others.
 fn mount_root() -> (MountTable, Path) {
-    let fs = match bootfs_range() {
-        Some(range) => {
-            let image = Bootfs::new(image::read_only(range)).and_then(|image| {
-                image.verify()?;
-                Ok(image)
-            });
-            match image {
-                Ok(image) => initial::ramfs(&image)
-                    .unwrap_or_else(|e| fail(format_args!("the root file system: {e:?}"))),
-                Err(e) => fail(format_args!("the root file system: {e}")),
-            }
-        }
-        None => {
-            log::warn!(target: "kernel", "the image holds no files");
-            RamFs::new(0o755, Timestamp::default())
-        }
+    let Some(fs) = BOOT_FILE_SYSTEMS.iter().find(|fs| fs.at.is_empty()) else {
+        fail(format_args!("no driver of this kernel makes a root file system"));
     };
-    let (mounts, root) = MountTable::new(fs.root(), "ramfs");
-    if let Err(e) = mount_rest(&mounts, &fs, &root) {
-        fail(format_args!("/dev and /proc cannot be mounted: {e:?}"));
+    let root = new_mount(fs, Timestamp::default())
+        .unwrap_or_else(|e| fail(format_args!("the root file system: {e:?}")));
+    let (mounts, root) = MountTable::new(root);
+    for fs in BOOT_FILE_SYSTEMS.iter().filter(|fs| !fs.at.is_empty()) {
+        if let Err(e) = mount(&mounts, &root, fs) {
+            fail(format_args!("/{} cannot be mounted: {e:?}", fs.at));
+        }
+    }
+    if let Err(e) = make_folder(&root, b"tmp", 0o1777) {
+        fail(format_args!("/tmp cannot be made: {e:?}"));
     }
     (mounts, root)
 }
 
-/// Makes `/tmp`, and mounts `/dev` and `/proc` on directories that are made if they are not
-/// there.
-fn mount_rest(mounts: &MountTable, fs: &RamFs, root: &Path) -> Result<()> {
-    // They are dated as the image is: the machine's clock is asked when somebody wants to know.
-    let now = fs.root().metadata().mtime;
-    let make = |name: &[u8], mode| {
-        let new = NewInode {
-            kind: FileType::Directory,
-            mode,
-            uid: 0,
-            gid: 0,
-            device: DeviceNumber::default(),
-            target: b"",
-            now,
-        };
-        match fs.root_node().add(name, &new) {
-            Ok(_) | Err(Error::Exists) => Ok(()),
-            Err(other) => Err(other),
-        }
+/// Makes a directory at the root, if there is nothing of that name.
+fn make_folder(root: &Path, name: &[u8], mode: u16) -> Result<()> {
+    let new = NewInode {
+        kind: FileType::Directory,
+        mode,
+        uid: 0,
+        gid: 0,
+        device: DeviceNumber::default(),
+        target: b"",
+        // As the image: the machine's clock is asked when somebody wants to know.
+        now: root.inode().metadata().mtime,
     };
-    let mount_point = |name: &[u8], mode| -> Result<Path> {
-        make(name, mode)?;
-        Ok(root.with(root.dentry.child(name)?))
-    };
-    let dev = RamFs::new(0o755, now);
-    devfs::populate(dev.root_node(), now)?;
-    let dev = NewMount { source: b"dev", ..NewMount::plain(dev.root(), "devtmpfs") };
-    mounts.mount(&mount_point(b"dev", 0o755)?, dev)?;
-    #[cfg(feature = "procfs")]
-    {
-        let proc = procfs::root(&super::proc::SOURCE);
-        let proc = NewMount { read_only: true, ..NewMount::plain(proc, "proc") };
-        mounts.mount(&mount_point(b"proc", 0o555)?, proc)?;
+    match root.inode().create(name, &new) {
+        Ok(_) | Err(Error::Exists) => Ok(()),
+        Err(other) => Err(other),
     }
-    make(b"tmp", 0o1777)
+}
+
+/// Mounts a file system on a directory at the root, which is made if it is not there.
+fn mount(mounts: &MountTable, root: &Path, fs: &BootFileSystem) -> Result<()> {
+    let at = fs.at.as_bytes();
+    let now = root.inode().metadata().mtime;
+    make_folder(root, at, fs.mode)?;
+    let new = new_mount(fs, now)?;
+    mounts.mount(&root.with(root.dentry.child(at)?), new)?;
+    Ok(())
 }
 
 /// The program's path, and its file; or says what was looked for, and ends.
@@ -214,11 +203,11 @@ fn find_program(walker: &Walker<'_>, words: &Strings) -> (Vec<u8>, load::Found) 
     }
 }
 
-/// Descriptors 0, 1 and 2: the console.
+/// Descriptors 0, 1 and 2: the console, by its file where there is one.
 fn open_console(walker: &Walker<'_>) -> Result<Table<Arc<OpenFile>>> {
-    let path = Arc::new(walker.resolve(b"/dev/console", true)?);
-    let stream = devfs::open(path.inode().metadata().device).ok_or(Error::NoDevice)?;
-    let file = OpenFile::new(Some(path), Some(stream), flags::RDWR);
+    let is_console = |path: &Path| path.inode().metadata().device == tty::CONSOLE;
+    let path = walker.resolve(b"/dev/console", true).ok().filter(is_console).map(Arc::new);
+    let file = OpenFile::new(path, Some(Arc::new(TtyFile)), flags::RDWR);
     let mut files = Table::new();
     for _ in 0..3 {
         files.add(file.clone(), false, 0)?;

@@ -4,7 +4,7 @@ use super::names::{AT_EMPTY_PATH, AT_FDCWD};
 use super::{Errno, Outcome, layout, process, syscall};
 use crate::fs::file::{OpenFile, flags};
 use crate::fs::walk::{Last, PATH_MAX};
-use crate::fs::{Path, access, cache, devfs};
+use crate::fs::{Path, access, cache, devices};
 use crate::user;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -143,7 +143,7 @@ fn open(fd: i32, path: usize, raw: u32, mode: u32) -> Outcome {
     }
     let stream = match meta.kind {
         FileType::CharDevice | FileType::BlockDevice if !place_only => {
-            Some(devfs::open(meta.device).ok_or(Error::NoDevice)?)
+            Some(devices::open(meta.device).ok_or(Error::NoDevice)?)
         }
         // Named pipes and sockets have nobody behind them yet.
         FileType::Fifo | FileType::Socket if !place_only => return Err(Error::NoDevice.into()),

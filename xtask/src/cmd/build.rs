@@ -123,6 +123,7 @@ fn chain(solved: &Solution, driver: &Name) -> String {
         Reason::Asked(ask) => match &ask.by {
             Asker::Profile(name) => format!("profile {name}"),
             Asker::Image(name) => format!("image {name}"),
+            Asker::Root(name) => format!("root of image {name}"),
             Asker::Selector => format!("+{}", ask.name),
         },
         Reason::Required { by, .. } => by.to_string(),

@@ -386,10 +386,13 @@ pub struct Image {
 /// An image on one arch.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ImageOn {
-    /// `ramfs`; `rofs` and `zfs` later.
-    pub root: String,
+    /// The driver that makes the root file system: `ramfs`; `rofs` and `zfs` later.
+    pub root: Sourced<Name>,
     pub components: Vec<Sourced<Name>>,
+    /// Drivers and roles that the kernel must have, the default ones included.
     pub roles: Vec<Sourced<Name>>,
+    /// Drivers and roles that it must not have.
+    pub without: BTreeSet<Name>,
     /// Size of the disk in bytes, when fixed.
     pub size: Option<u64>,
     /// Files of the image itself, besides its components'.

@@ -94,7 +94,7 @@ pub fn pack_entries(
 /// The image's command line: its root, the environment, the program and its arguments.
 #[must_use]
 pub fn command_line(image: &ImageOn) -> String {
-    let mut words = vec![format!("osier.root={}", image.root)];
+    let mut words = vec![format!("osier.root={}", image.root.value)];
     words.extend(image.env.iter().map(|(k, v)| word(&format!("env.{k}={v}"))));
     words.push(word(&image.program.value));
     words.extend(image.args.iter().map(|a| word(a)));

@@ -27,8 +27,10 @@ use std::collections::{BTreeMap, BTreeSet};
 pub enum Asker {
     /// A profile's `drivers`.
     Profile(Name),
-    /// An image's `roles`, or its root file system.
+    /// An image's `roles`.
     Image(Name),
+    /// An image's root file system.
+    Root(Name),
     /// `+driver` in the selector.
     Selector,
 }

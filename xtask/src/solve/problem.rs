@@ -1,6 +1,7 @@
 //! What stands against a kernel, in words.
 
 use super::{AnyOf, Ask, Asker, Reason};
+use crate::config::resolved::Origin;
 use crate::config::suggest;
 use crate::model::{Arch, Name};
 use serde::Serialize;
@@ -140,6 +141,13 @@ impl Problem {
                 let plus: Vec<String> = candidates.iter().map(|c| format!("`+{c}`")).collect();
                 format!("choose one: add {} to the profile", suggest::list(&plus, "or"))
             }
+            // What every image has without asking, an image can do without.
+            Problem::Removed { reason: Reason::Asked(ask), .. }
+                if matches!(ask.by, Asker::Image(_)) && ask.origin == Origin::Default =>
+            {
+                let name = &ask.name;
+                format!("leave out `~{name}`, or let the image do without: `roles = [\"~{name}\"]`")
+            }
             Problem::Removed { removed, .. } => {
                 let minus: Vec<String> = removed.iter().map(|c| format!("`~{c}`")).collect();
                 format!("leave out {}, or take away what needs it", suggest::list(&minus, "or"))
@@ -181,6 +189,7 @@ fn asker(ask: &Ask) -> String {
     match &ask.by {
         Asker::Profile(name) => format!("the profile `{name}` ({})", ask.origin),
         Asker::Image(name) => format!("the image `{name}` ({})", ask.origin),
+        Asker::Root(name) => format!("the root of the image `{name}` ({})", ask.origin),
         Asker::Selector => format!("`+{}`", ask.name),
     }
 }

@@ -113,7 +113,16 @@ fn request(
             origin: driver.origin.clone(),
         });
     }
+    let mut minus = selector.minus.clone();
     if let Some((image, on)) = image.and_then(|i| Some((i, i.per_arch.get(&arch)?))) {
+        // Who types `+driver` has the last word.
+        minus.extend(on.without.difference(&selector.plus).cloned());
+        let root = Ask {
+            name: on.root.value.clone(),
+            by: Asker::Root(image.name.clone()),
+            origin: on.root.origin.clone(),
+        };
+        asks.push(root);
         for role in &on.roles {
             asks.push(Ask {
                 name: role.value.clone(),
@@ -129,11 +138,11 @@ fn request(
             origin: Origin::CommandLine("--profile".to_owned()),
         });
     }
-    // `~` applies to what is asked for by name first; the solver sees to the rest.
+    // `~` applies to what the profile asks for first. What else needs it the solver sees to.
     let taken_away = |name: &Name| match workspace.drivers.get(name) {
-        Some(driver) => selector.minus.iter().any(|m| driver.fills(m)),
-        None => selector.minus.contains(name),
+        Some(driver) => minus.iter().any(|m| driver.fills(m)),
+        None => minus.contains(name),
     };
-    asks.retain(|a| !taken_away(&a.name));
-    SolveRequest { arch, asks, minus: selector.minus.clone() }
+    asks.retain(|a| !matches!(a.by, Asker::Profile(_)) || !taken_away(&a.name));
+    SolveRequest { arch, asks, minus }
 }

@@ -7,6 +7,8 @@
 
 pub mod device;
 mod memory;
+#[cfg(test)]
+mod ramfs_tests;
 mod registry;
 
 pub use registry::{at_end, forget, mounted, sync_all, sync_fs};

@@ -91,7 +91,7 @@ mod tests {
 
     impl FileSystem for Counted {
         fn root(&self) -> Arc<dyn Inode> {
-            crate::fs::ramfs::RamFs::new(0o755, Timestamp::default()).root()
+            ramfs::RamFs::new(0o755, Timestamp::default()).root()
         }
         fn sync(&self) -> Result<()> {
             self.0.fetch_add(1, Ordering::Relaxed);

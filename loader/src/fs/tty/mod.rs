@@ -2,12 +2,13 @@
 
 pub mod discipline;
 
-use super::file::Stream;
+use super::file::{self, Stream};
 use super::poll::{self, Events};
 use crate::sync::{Wait, WaitQueue, Woken};
 use crate::user;
 use discipline::{Discipline, Key, ReadState, Termios};
 use driver_api::sync::IrqLock;
+use driver_api::vfs::{DeviceNumber, FileType, Metadata};
 use driver_api::{Console, ConsoleInput, Error, Result};
 
 /// `ioctl` requests (`include/uapi/asm-generic/ioctls.h`).
@@ -24,6 +25,12 @@ mod request {
     pub const TIOCSWINSZ: u32 = 0x5414;
     pub const TIOCGSID: u32 = 0x5429;
 }
+
+/// The terminal that a process has (`/dev/tty`), and the console: numbers of Linux's
+/// `Documentation/admin-guide/devices.txt`. Both are the one terminal there is.
+pub const CURRENT: DeviceNumber = DeviceNumber { major: 5, minor: 0 };
+/// See [`CURRENT`].
+pub const CONSOLE: DeviceNumber = DeviceNumber { major: 5, minor: 1 };
 
 /// How many bytes can be read (`FIONREAD`).
 pub const FIONREAD: u32 = 0x541b;
@@ -116,6 +123,11 @@ impl Stream for TtyFile {
         } else {
             Events::WRITE
         }
+    }
+
+    /// Of a kernel without `/dev`, where it has no name.
+    fn metadata(&self) -> Option<Metadata> {
+        Some(file::nameless(1, FileType::CharDevice, CONSOLE))
     }
 
     fn ioctl(&self, request: u32, arg: usize) -> Result<usize> {

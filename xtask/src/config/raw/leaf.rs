@@ -31,6 +31,32 @@ impl Leaf for Name {
     }
 }
 
+/// A driver or role that an image needs, or one that it does without.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImageRole {
+    /// Its name.
+    pub name: Name,
+    /// Written with `~`: the kernel must not hold it.
+    pub without: bool,
+}
+
+impl Leaf for ImageRole {
+    const WHAT: &'static str = "a name, or `~` and a name";
+    const PATTERN: Option<&'static str> = Some("^~?[a-z0-9][a-z0-9-]*$");
+
+    fn parse(text: &str) -> Result<Self, Problem> {
+        let (name, without) = match text.strip_prefix('~') {
+            Some(name) => (name, true),
+            None => (text, false),
+        };
+        Ok(Self { name: Name::parse(name)?, without })
+    }
+
+    fn placeholder() -> Self {
+        Self { name: Name::placeholder(), without: false }
+    }
+}
+
 /// Implements [`Leaf`] for an enumeration with one word a variant.
 macro_rules! choice {
     ($ty:ty, $what:literal, $($word:literal => $value:expr),+ $(,)?) => {

@@ -1,6 +1,6 @@
 //! `manifests/`: images and components.
 
-use super::leaf::{EnvName, FileMode, ImagePath, Owner, RepoPath, Root, SystemCall};
+use super::leaf::{EnvName, FileMode, ImagePath, ImageRole, Owner, RepoPath, Root, SystemCall};
 use super::{Format, List};
 use crate::config::decode::Map;
 use crate::config::resolved::{Libc, MemorySize};
@@ -15,12 +15,14 @@ table! {
         _format: "format", Format, required;
         /// What it is for, in one line.
         description: "description", String, required;
-        /// The root file system.
+        /// The root file system: the driver that the kernel must have for it.
         root: "root", Root, default "\"ramfs\"";
         /// The components whose files it holds.
         components: "components", List<Name>, default "[]";
-        /// Roles that the kernel must fill for it, beyond what the root file system needs.
-        roles: "roles", List<Name>, default "[]";
+        /// Drivers or roles that its kernel must have, beyond the root file system: `devfs`
+        /// without being asked. With a `~` before its name, as on the command line, one that the
+        /// kernel must not have.
+        roles: "roles", List<ImageRole>, default "[]";
         /// Size of the disk; as small as its content allows when the key is absent.
         size: "size", MemorySize, optional;
         /// The first program.
@@ -46,7 +48,7 @@ table! {
         /// More components.
         components: "components", List<Name>, default "[]";
         /// More roles.
-        roles: "roles", List<Name>, default "[]";
+        roles: "roles", List<ImageRole>, default "[]";
         /// Size of the disk.
         size: "size", MemorySize, optional;
         /// The first program; keys that are absent are the image's.

@@ -2,14 +2,14 @@
 
 use super::kernel_config::existing;
 use super::{Definitions, names};
-use crate::config::decode::{Table, Val};
+use crate::config::decode::{Leaf, Table, Val};
 use crate::config::diag::{Diagnostic, FileId, Place};
 use crate::config::loader::{Def, Loader};
 use crate::config::raw::List;
-use crate::config::raw::leaf::ImagePath;
+use crate::config::raw::leaf::{ImagePath, ImageRole, Root};
 use crate::config::raw::manifest::{RawDir, RawFile, RawImage, RawImageOn, RawLink};
 use crate::config::resolved::{
-    Component, Content, Entry, Image, ImageOn, Libc, Repository, SourcePath, Sourced,
+    Component, Content, Entry, Image, ImageOn, Libc, Origin, Repository, SourcePath, Sourced,
 };
 use crate::config::suggest;
 use crate::model::{Arch, Name};
@@ -20,6 +20,8 @@ const APP_MODE: u32 = 0o755;
 const FILE_MODE: u32 = 0o644;
 /// Permission bits that Linux gives every symbolic link.
 const LINK_MODE: u32 = 0o777;
+/// What every image's kernel has unless the image does without it: programs expect `/dev/null`.
+const DEFAULT_ROLES: [&str; 1] = ["devfs"];
 /// How many symbolic links a path may go through, as in Linux.
 const MAX_LINKS: usize = 40;
 
@@ -106,6 +108,7 @@ impl Resolver<'_, '_> {
         let raw_entries = RawEntries { file: &raw.file, dir: &raw.dir, link: &raw.link };
         let own = self.entries(&def.source, def.file, &raw_entries);
         self.check_components(def.file, &raw.components);
+        self.check_root(def.file, &raw.root);
         self.check_roles(def.file, &raw.roles);
         let mut per_arch = BTreeMap::new();
         for arch in Arch::ALL {
@@ -115,6 +118,7 @@ impl Resolver<'_, '_> {
                 let raw_entries = RawEntries { file: &part.file, dir: &part.dir, link: &part.link };
                 entries.extend(self.entries(&def.source, def.file, &raw_entries));
                 self.check_components(def.file, &part.components);
+                part.root.iter().for_each(|root| self.check_root(def.file, root));
                 self.check_roles(def.file, &part.roles);
             }
             if let Some(on) = self.image_on(def.file, raw, part.map(|p| &p.value), entries) {
@@ -143,6 +147,7 @@ impl Resolver<'_, '_> {
         let runs = [part.and_then(|p| p.run.as_ref()), raw.run.as_ref()];
         let runs = || runs.into_iter().flatten();
         let program = runs().find_map(|r| r.program.as_ref())?;
+        let (roles, without) = self.roles(file, &raw.roles, part.map(|p| &*p.roles));
         let args = runs().find_map(|r| r.args.as_ref());
         let env = runs().rev().flat_map(|r| &r.env.0);
         let calls = runs().find_map(|r| r.system_calls.as_ref());
@@ -150,10 +155,12 @@ impl Resolver<'_, '_> {
             let more = more.map_or(&[][..], |m| m);
             base.iter().chain(more).map(|n| self.loader.sourced(file, n)).collect()
         };
+        let root = part.and_then(|p| p.root.as_ref()).unwrap_or(&raw.root);
         let on = ImageOn {
-            root: part.and_then(|p| p.root.as_ref()).unwrap_or(&raw.root).0.to_owned(),
+            root: Sourced::new(role_of(root), self.loader.origin(file, &root.span)),
             components: both(&raw.components, part.map(|p| &p.components.value)),
-            roles: both(&raw.roles, part.map(|p| &p.roles.value)),
+            roles,
+            without,
             size: part.and_then(|p| p.size.as_ref()).or(raw.size.as_ref()).map(|s| s.value.0),
             entries: entries.iter().map(|(e, _)| e.clone()).collect(),
             program: Sourced::new(program.value.0.clone(), self.loader.origin(file, &program.span)),
@@ -192,11 +199,52 @@ impl Resolver<'_, '_> {
         }
     }
 
-    fn check_roles(&mut self, file: FileId, roles: &[Val<Name>]) {
-        for role in roles.iter().filter(|r| !self.defs.roles.contains(&r.value)) {
-            let known = self.defs.roles.iter().map(Name::as_str);
-            self.loader.unknown(file, role, "driver or role", known);
+    fn check_roles(&mut self, file: FileId, roles: &[Val<ImageRole>]) {
+        for role in roles.iter().filter(|r| !r.bad) {
+            self.check_role(file, role, &role.name);
         }
+    }
+
+    fn check_root(&mut self, file: FileId, root: &Val<Root>) {
+        if !root.bad {
+            self.check_role(file, root, &role_of(root));
+        }
+    }
+
+    /// Reports a driver or role, written as `written`, that does not exist.
+    fn check_role<T>(&mut self, file: FileId, written: &Val<T>, name: &Name) {
+        if !self.defs.roles.contains(name) {
+            let role = Val { value: name.clone(), span: written.span.clone(), bad: false };
+            let known = self.defs.roles.iter().map(Name::as_str);
+            self.loader.unknown(file, &role, "driver or role", known);
+        }
+    }
+
+    /// What the kernel must have and what it must not have, from the image's list and its arch's.
+    fn roles(
+        &mut self,
+        file: FileId,
+        base: &[Val<ImageRole>],
+        more: Option<&List<ImageRole>>,
+    ) -> (Vec<Sourced<Name>>, BTreeSet<Name>) {
+        let all = || base.iter().chain(more.into_iter().flat_map(|m| m.iter())).filter(|r| !r.bad);
+        let without: BTreeSet<Name> = all().filter(|r| r.without).map(|r| r.name.clone()).collect();
+        let mut roles = Vec::new();
+        for default in DEFAULT_ROLES {
+            let known = self.defs.roles.iter().find(|known| known.as_str() == default);
+            let wanted = known.filter(|name| !without.contains(*name));
+            roles.extend(wanted.map(|name| Sourced::new(name.clone(), Origin::Default)));
+        }
+        for role in all().filter(|r| !r.without) {
+            if without.contains(&role.name) {
+                let message = format!("the image both needs `{0}` and does without it", role.name);
+                let help = format!("remove `{0}` or `~{0}`", role.name);
+                self.loader.report(file, role, message).helps.push(help);
+            }
+            let origin = self.loader.origin(file, &role.span);
+            roles.push(Sourced::new(role.name.clone(), origin));
+        }
+        (roles, without)
     }
 
     /// The image's own entries and those of its components and what they require.
@@ -346,6 +394,11 @@ impl Resolver<'_, '_> {
             (None, None) => Content::Text(String::new()),
         }
     }
+}
+
+/// The driver that a root file system names.
+fn role_of(root: &Root) -> Name {
+    Name::new(root.0).unwrap_or_else(|_| Name::placeholder())
 }
 
 /// A cycle that `start` leads into, when it was not found from elsewhere before.

@@ -1,22 +1,18 @@
-//! A file system in RAM: the root, filled from a bootfs and writable from then on.
-//!
-//! Contents are in the page cache. What a bootfs holds keeps lying in the image and is mapped
-//! from there; pages that are written to move to the cache.
+//! Inodes of a file system in RAM.
 
-use crate::mm::PAGE_SIZE;
-use crate::mm::room::{reserve_one, room};
-use crate::sync::Mutex;
+use crate::directory::Directory;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::any::Any;
 use core::sync::atomic::{AtomicU64, Ordering};
-use driver_api::paged::{CacheSlot, Page, Paged};
+use driver_api::memory::room;
+use driver_api::paged::{CacheSlot, PAGE_SIZE, Page, Paged};
 use driver_api::vfs::{
     DeviceNumber, DirEntry, FileType, FsStat, Inode, Metadata, NewInode, RenameMode, SetMetadata,
     Timestamp,
 };
-use driver_api::{Error, Result};
+use driver_api::{Error, Mutex, Result};
 
 /// `TMPFS_MAGIC` (`include/uapi/linux/magic.h`): what programs know such a file system by.
 const MAGIC: u64 = 0x0102_1994;
@@ -63,70 +59,6 @@ enum Body {
     Symlink(Box<[u8]>),
     /// Devices, pipes, sockets: what they are is not here.
     Special,
-}
-
-/// Names in the order in which they came, for `read_dir`, and sorted, for lookups.
-#[derive(Default)]
-struct Directory {
-    /// Ascending by cursor.
-    entries: Vec<Entry>,
-    /// Their cursors, sorted by the names that these stand for.
-    by_name: Vec<u64>,
-    last_cursor: u64,
-}
-
-struct Entry {
-    cursor: u64,
-    name: Box<[u8]>,
-    node: Arc<Node>,
-}
-
-impl Directory {
-    fn at(&self, cursor: u64) -> Option<usize> {
-        self.entries.binary_search_by_key(&cursor, |e| e.cursor).ok()
-    }
-
-    /// Where `name` is in `by_name`, or would be.
-    fn find(&self, name: &[u8]) -> core::result::Result<usize, usize> {
-        self.by_name.binary_search_by(|&cursor| {
-            let entry = self.at(cursor).and_then(|at| self.entries.get(at));
-            entry.map_or(&[][..], |e| &e.name).cmp(name)
-        })
-    }
-
-    /// Where `name` is in `entries`.
-    fn index(&self, name: &[u8]) -> Option<usize> {
-        self.at(*self.by_name.get(self.find(name).ok()?)?)
-    }
-
-    fn get(&self, name: &[u8]) -> Option<&Arc<Node>> {
-        Some(&self.entries.get(self.index(name)?)?.node)
-    }
-
-    /// Adds a name that is free.
-    fn insert(&mut self, name: &[u8], node: Arc<Node>) -> Result<()> {
-        room(name.len())?;
-        reserve_one(&mut self.entries)?;
-        reserve_one(&mut self.by_name)?;
-        let Err(place) = self.find(name) else { return Err(Error::Exists) };
-        self.last_cursor += 1;
-        self.by_name.insert(place, self.last_cursor);
-        self.entries.push(Entry { cursor: self.last_cursor, name: name.into(), node });
-        Ok(())
-    }
-
-    fn remove(&mut self, name: &[u8]) -> Option<Arc<Node>> {
-        let place = self.find(name).ok()?;
-        let at = self.at(*self.by_name.get(place)?)?;
-        self.by_name.remove(place);
-        Some(self.entries.remove(at).node)
-    }
-
-    /// Puts `node` where another is; the place among the entries stays.
-    fn replace(&mut self, name: &[u8], node: Arc<Node>) -> Option<Arc<Node>> {
-        let at = self.index(name)?;
-        Some(core::mem::replace(&mut self.entries.get_mut(at)?.node, node))
-    }
 }
 
 impl RamFs {
@@ -199,7 +131,7 @@ impl Node {
         if *nlink == 0 {
             return Err(Error::NotFound);
         }
-        if dir.find(name).is_ok() {
+        if dir.contains(name) {
             return Err(Error::Exists);
         }
         room(new.target.len())?;
@@ -240,7 +172,7 @@ impl Node {
 
     fn is_empty_directory(&self) -> bool {
         match &self.state.lock().body {
-            Body::Directory(dir) => dir.entries.is_empty(),
+            Body::Directory(dir) => dir.is_empty(),
             _ => true,
         }
     }
@@ -310,7 +242,7 @@ impl Inode for Node {
         let size = match &state.body {
             Body::File { size, .. } => *size,
             Body::Symlink(target) => target.len() as u64,
-            Body::Directory(dir) => dir.entries.len() as u64,
+            Body::Directory(dir) => dir.len() as u64,
             Body::Special => 0,
         };
         let blocks = match &state.body {
@@ -393,8 +325,7 @@ impl Inode for Node {
     fn read_dir(&self, cursor: u64, emit: &mut dyn FnMut(&DirEntry<'_>) -> bool) -> Result<()> {
         let state = self.state.lock();
         let Body::Directory(dir) = &state.body else { return Err(Error::NotDirectory) };
-        let first = dir.entries.partition_point(|e| e.cursor <= cursor);
-        for e in dir.entries.get(first..).unwrap_or(&[]) {
+        for e in dir.after(cursor) {
             let entry =
                 DirEntry { name: &e.name, ino: e.node.ino, kind: e.node.kind, next: e.cursor };
             if !emit(&entry) {
@@ -420,7 +351,7 @@ impl Inode for Node {
         if *nlink == 0 {
             return Err(Error::NotFound);
         }
-        if dir.find(name).is_ok() {
+        if dir.contains(name) {
             return Err(Error::Exists);
         }
         {
@@ -531,7 +462,3 @@ impl Inode for Node {
         FsStat { magic: MAGIC, block_size: PAGE_SIZE as u32, ..FsStat::default() }
     }
 }
-
-#[cfg(test)]
-#[path = "ramfs_tests.rs"]
-mod tests;

@@ -1,30 +1,44 @@
-//! The root file system at boot: a ramfs with what the bootfs holds.
+//! The root file system at boot: what the bootfs holds.
 
-use super::ramfs::{Node, RamFs};
+use crate::{Node, RamFs};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use bootfs::{Bootfs, Kind};
-use driver_api::vfs::{DeviceNumber, FileType, NewInode, SetMetadata, Timestamp};
-use driver_api::{Error, Result};
+use driver_api::vfs::{DeviceNumber, FileType, Inode, NewInode, SetMetadata, Timestamp};
+use driver_api::{Error, Result, log};
+
+/// A file system with everything that was packed with the kernel; an empty one when nothing
+/// was.
+///
+/// # Errors
+/// `NoMemory`, `Invalid` for a bootfs that is none or damaged.
+pub fn root(packed: &'static [u8]) -> Result<RamFs> {
+    if packed.is_empty() {
+        log::warn!(target: "ramfs", "the image holds no files");
+        return Ok(RamFs::new(0o755, Timestamp::default()));
+    }
+    let checked = Bootfs::new(packed).and_then(|image| {
+        image.verify()?;
+        Ok(image)
+    });
+    match checked {
+        Ok(image) => fill(&image),
+        Err(e) => {
+            log::error!(target: "ramfs", "the bootfs: {e}");
+            Err(Error::Invalid)
+        }
+    }
+}
 
 /// A file system with everything that `image` holds. Files of a page and more stay where
 /// they are; smaller ones too, but they cannot be mapped in place.
-///
-/// # Errors
-/// `NoMemory`, `Invalid` for an image that contradicts itself.
-pub fn ramfs(image: &Bootfs<'static>) -> Result<RamFs> {
+fn fill(image: &Bootfs<'static>) -> Result<RamFs> {
     let now = Timestamp { secs: image.mtime(), nanos: 0 };
     let root = image.root();
     let fs = RamFs::new(root.permissions() as u16, now);
-    driver_api::vfs::Inode::set_metadata(
-        &**fs.root_node(),
-        &SetMetadata {
-            uid: Some(root.uid()),
-            gid: Some(root.gid()),
-            now,
-            ..SetMetadata::default()
-        },
-    )?;
+    let owner =
+        SetMetadata { uid: Some(root.uid()), gid: Some(root.gid()), now, ..SetMetadata::default() };
+    fs.root_node().set_metadata(&owner)?;
     // Parents come before their children.
     let mut made: Vec<Arc<Node>> = Vec::new();
     made.try_reserve_exact(image.node_count() as usize).map_err(|_| Error::NoMemory)?;
