@@ -10,6 +10,7 @@
 //! ```
 
 mod account;
+mod bare;
 mod calls;
 mod cpu;
 mod crash;
@@ -73,6 +74,10 @@ fn all(filter: &str) -> Vec<Test> {
     // Asked for by name only: they take all memory.
     if filter.starts_with("stress") && on_osier() {
         all.extend(stress::TESTS);
+    }
+    // Asked for by name only: other kernels have /dev.
+    if filter.starts_with("bare:") && on_osier() {
+        all.extend(bare::TESTS);
     }
     // Asked for by name only: they write to the machine's disk.
     for (name, tests) in

@@ -12,6 +12,7 @@ use alloc::vec::Vec;
 use core::fmt::{Result, Write};
 use driver_api::BOOT_FILE_SYSTEMS;
 use driver_api::process::ProcessFiles;
+use driver_api::vfs::FileType;
 
 /// What `/proc` shows.
 pub static FILES: ProcessFiles = ProcessFiles {
@@ -230,7 +231,12 @@ fn fd(fd: i32) -> Option<Vec<u8>> {
             Some(path.absolute(&top))
         }
         None => {
-            let ino = file.metadata().map_or(0, |m| m.ino);
+            let meta = file.metadata();
+            // The console of a kernel without `/dev`.
+            if meta.is_ok_and(|m| m.kind == FileType::CharDevice) {
+                return Some(Vec::from(*b"/dev/console"));
+            }
+            let ino = meta.map_or(0, |m| m.ino);
             let mut out = alloc::string::String::new();
             write!(out, "pipe:[{ino}]").ok()?;
             Some(out.into_bytes())

@@ -57,7 +57,7 @@ fn mistakes_of_several_files_are_reported_together() {
             "/osier/kernel-config/profiles/x64/base.toml:3:11: unknown machine `q36`",
             "  did you mean `q35`?",
             "/osier/kernel-config/profiles/x64/base.toml:4:12: unknown driver or role `uart`",
-            "  there are `console`, `ns16550` and `pl011`",
+            "  there are `console`, `devfs`, `ns16550`, `pl011` and `ramfs`",
         ]
     );
 }

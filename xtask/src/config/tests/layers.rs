@@ -162,7 +162,11 @@ group = 7
     };
     assert_eq!((env(x64), env(arm)), ("A=1 B=1 ".into(), "A=1 B=2 C=2 ".into()));
     assert_eq!((x64.size, arm.size), (None, Some(8 << 20)));
-    assert_eq!((x64.roles.len(), arm.roles.len()), (0, 1));
+    let roles = |on: &resolved::ImageOn| -> String {
+        on.roles.iter().map(|r| format!("{} ({}) ", r.value, r.origin)).collect()
+    };
+    assert_eq!(roles(x64), "devfs (the default) ");
+    assert_eq!(roles(arm), "devfs (the default) console (manifests/images/x.toml:13:10) ");
     assert_eq!((x64.entries.len(), arm.entries.len()), (1, 2));
     let dir = &arm.entries[1];
     assert_eq!((dir.mode, dir.uid, dir.gid, &dir.content), (0o1777, 65534, 7, &Content::Dir));
@@ -199,4 +203,45 @@ fn the_order_of_folders_does_not_matter() {
     let forwards = loaded(&[], &request());
     let backwards = load_from(&Backwards(tree(&[])), &request()).unwrap_or_else(|d| panic!("{d}"));
     assert_eq!(forwards, backwards);
+}
+
+/// What the kernel of an image holds comes from its root, its roles and what it does without.
+#[test]
+fn an_image_says_what_its_kernel_holds() {
+    use crate::solve::for_selection;
+    let kernel = |root_and_roles: &str, profile: &str| {
+        let text = format!(
+            "format = 1\ndescription = \"d\"\n{root_and_roles}\n[run]\nprogram = \"/p\"\n\
+             [[file]]\npath = \"/p\"\ntext = \"\"\nmode = \"0755\"\n"
+        );
+        let ws = loaded(&[("/osier/manifests/images/x.toml", &text)], &request());
+        let selector = profile.parse().expect(profile);
+        match for_selection(&ws, Arch::X64, &selector, Some(&name("x"))) {
+            Ok(solved) => solved.names().map(Name::as_str).collect::<Vec<_>>().join(" "),
+            Err(e) => e.to_string(),
+        }
+    };
+    let without = r#"roles = ["~devfs"]"#;
+    assert_eq!(kernel("", "base"), "devfs ns16550 ramfs");
+    assert_eq!(kernel(without, "base"), "ns16550 ramfs");
+    // Who types has the last word, but not against what the image needs.
+    assert_eq!(kernel(without, "base+devfs"), "devfs ns16550 ramfs");
+    assert_eq!(kernel(without, "base~devfs"), "ns16550 ramfs");
+    assert_eq!(
+        kernel("", "base~devfs"),
+        "profile `base~devfs` on x64 with image `x`: `devfs` is needed, but `devfs` was taken \
+         away by `~`\n  because `devfs` is asked for by the image `x` (the default)\n  help: leave \
+         out `~devfs`, or let the image do without: `roles = [\"~devfs\"]`"
+    );
+    assert_eq!(
+        kernel("root = \"ramfs\"\nroles = [\"~devfs\"]", "base~ramfs"),
+        "profile `base~ramfs` on x64 with image `x`: `ramfs` is needed, but `ramfs` was taken \
+         away by `~`\n  because `ramfs` is asked for by the root of the image `x` \
+         (manifests/images/x.toml:3:8)\n  help: leave out `~ramfs`, or take away what needs it"
+    );
+    let taken = kernel(r#"roles = ["~ramfs", "~devfs"]"#, "base");
+    assert!(taken.contains("asked for by the root of the image `x` (the default)"), "{taken}");
+    assert!(taken.ends_with("leave out `~ramfs`, or take away what needs it"), "{taken}");
+    // A profile's own drivers give way to an image that must not have them.
+    assert_eq!(kernel(r#"roles = ["~devfs", "~ns16550"]"#, "base"), "ramfs");
 }

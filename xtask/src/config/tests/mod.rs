@@ -46,6 +46,8 @@ const GOOD: &[(&str, &str)] = &[
     ("/osier/drivers/api/Cargo.toml", "[package]\nname = \"driver-api\"\n"),
     ("/osier/drivers/ns16550/Cargo.toml", NS16550),
     ("/osier/drivers/pl011/Cargo.toml", PL011),
+    ("/osier/drivers/ramfs/Cargo.toml", RAMFS),
+    ("/osier/drivers/devfs/Cargo.toml", DEVFS),
     ("/osier/apps/hello/Cargo.toml", "[package]\nname = \"hello\"\n"),
     ("/osier/loader/Cargo.toml", LOADER),
     ("/project/osier.toml", "format = 1\nname = \"mine\"\n"),
@@ -110,11 +112,16 @@ name = "pl011"
 provides = ["console"]
 arch = ["aarch64"]
 "#;
+const RAMFS: &str = "[package]\nname = \"ramfs\"\n[package.metadata.driver]\n";
+const DEVFS: &str =
+    "[package]\nname = \"devfs\"\n[package.metadata.driver]\nrequires = [\"ramfs\"]\n";
 const LOADER: &str = r#"[package]
 name = "loader"
 [dependencies]
 ns16550 = { path = "../drivers/ns16550", optional = true }
 pl011 = { path = "../drivers/pl011", optional = true }
+ramfs = { path = "../drivers/ramfs", optional = true }
+devfs = { path = "../drivers/devfs", optional = true }
 x = { path = "../drivers/x", optional = true }
 "#;
 
