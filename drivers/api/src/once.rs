@@ -1,6 +1,6 @@
 //! A value that is made once and then read by everybody.
 //!
-//! As `crate::once::Once`, but for panics: here none is caught, so that what the kernel's many of them
+//! As `spin::Once`, but for panics: here none is caught, so that what the kernel's many of them
 //! have in common is one function instead of one for each type.
 
 use core::cell::UnsafeCell;

@@ -283,7 +283,7 @@ pub fn options(default: &[u8], given: &[u8]) -> Options {
     let mut options = Options::DEFAULT;
     let mut buffer = [0; MAX_OPTION];
     for word in Words::new(default).chain(Words::new(given)) {
-        if let Some(Kind::Option(option)) = word.copy_to(&mut buffer).map(kind) {
+        if let Some(Kind::Option(option)) = word.text(&mut buffer).map(kind) {
             // What is wrong with it, `parse` says.
             let _ = apply(&mut options, option);
         }
@@ -346,7 +346,7 @@ impl Parsed {
     fn add(&mut self, word: Word<'_>, words: &mut Strings) {
         let mut buffer = [0; MAX_OPTION];
         let long: Vec<u8>;
-        let text = match word.copy_to(&mut buffer) {
+        let text = match word.text(&mut buffer) {
             Some(text) => text,
             None => {
                 long = word.bytes().collect();

@@ -9,6 +9,8 @@ pub struct Word<'a> {
     raw: &'a [u8],
     /// A quote was opened and not closed.
     pub unclosed: bool,
+    /// There is none: the word is as it stands.
+    plain: bool,
 }
 
 /// The words of a line.
@@ -34,12 +36,16 @@ impl<'a> Iterator for Words<'a> {
     fn next(&mut self) -> Option<Word<'a>> {
         let start = self.rest.iter().position(|&b| !is_space(b))?;
         let text = self.rest.get(start..)?;
-        let (mut quoted, mut escaped, mut end) = (false, false, text.len());
+        let (mut quoted, mut escaped, mut plain) = (false, false, true);
+        let mut end = text.len();
         for (i, &b) in text.iter().enumerate() {
             match b {
                 _ if escaped => escaped = false,
                 b'\\' if quoted => escaped = true,
-                b'"' => quoted = !quoted,
+                b'"' => {
+                    quoted = !quoted;
+                    plain = false;
+                }
                 _ if is_space(b) && !quoted => {
                     end = i;
                     break;
@@ -49,7 +55,7 @@ impl<'a> Iterator for Words<'a> {
         }
         let (raw, rest) = text.split_at_checked(end)?;
         self.rest = rest;
-        Some(Word { raw, unclosed: quoted })
+        Some(Word { raw, unclosed: quoted, plain })
     }
 }
 
@@ -76,11 +82,16 @@ impl<'a> Word<'a> {
         })
     }
 
-    /// Copies the word without quotes to `buffer`; `None` when it is longer.
-    // The command line is read twice during a boot: one copy of the code is translated once.
-    #[inline(never)]
+    /// The word without quotes, if need be copied to `buffer`; `None` when it is longer than
+    /// that.
     #[must_use]
-    pub fn copy_to<'b>(&self, buffer: &'b mut [u8]) -> Option<&'b [u8]> {
+    pub fn text<'b>(&self, buffer: &'b mut [u8]) -> Option<&'b [u8]>
+    where
+        'a: 'b,
+    {
+        if self.plain {
+            return (self.raw.len() <= buffer.len()).then_some(self.raw);
+        }
         let mut n = 0;
         for b in self.bytes() {
             *buffer.get_mut(n)? = b;
@@ -124,8 +135,11 @@ mod tests {
     #[test]
     fn long_words_do_not_fit() {
         let word = Words::new(b"12\"34\"5").next().unwrap();
-        assert_eq!(word.copy_to(&mut [0; 5]), Some(b"12345".as_slice()));
-        assert_eq!(word.copy_to(&mut [0; 4]), None);
+        assert_eq!(word.text(&mut [0; 5]), Some(b"12345".as_slice()));
+        assert_eq!(word.text(&mut [0; 4]), None);
+        let plain = Words::new(b"12345").next().unwrap();
+        assert_eq!(plain.text(&mut [0; 5]), Some(b"12345".as_slice()));
+        assert_eq!(plain.text(&mut [0; 4]), None);
     }
 
     proptest! {

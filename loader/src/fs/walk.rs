@@ -3,8 +3,8 @@
 
 use super::access::{self, Credentials};
 use super::dentry::{MountTable, NAME_MAX, Path};
+use alloc::borrow::Cow;
 use alloc::boxed::Box;
-use alloc::vec::Vec;
 use driver_api::vfs::FileType;
 use driver_api::{Error, Result};
 
@@ -139,54 +139,57 @@ impl Walker<'_> {
             return Err(Error::NameTooLong);
         }
         let mut here = if path.starts_with(b"/") { self.root } else { self.base }.clone();
-        // What is left, last component first; a link's target goes on top.
-        let mut rest: Vec<Box<[u8]>> = Vec::new();
-        let push = |rest: &mut Vec<Box<[u8]>>, path: &[u8]| {
-            for part in path.rsplit(|&b| b == b'/').filter(|p| !p.is_empty()) {
-                rest.push(part.into());
-            }
-        };
-        push(&mut rest, path);
         let want_directory = path.ends_with(b"/");
-        let mut last = Last::Itself;
-        while let Some(part) = rest.pop() {
+        let mut named = path;
+        while let [head @ .., b'/'] = named {
+            named = head;
+        }
+        // What is walked: the path; once a link was met, its target and what was left.
+        let mut text = Cow::Borrowed(named);
+        let mut at = 0;
+        loop {
+            let (part, end) = component(&text, at);
+            let is_last = end == text.len();
             if part.len() > NAME_MAX {
                 return Err(Error::NameTooLong);
             }
-            match &*part {
+            match part {
+                b"" => return Ok(Parent { dir: here, last: Last::Itself, want_directory }),
                 b"." | b".." => {
                     self.check_search(&here)?;
                     if part.len() == 2 {
                         here = self.up(here);
                     }
-                    last = Last::Itself;
                 }
-                _ if rest.is_empty() => {
+                _ if is_last => {
                     self.check_search(&here)?;
-                    last = Last::Name(part);
+                    let last = Last::Name(part.into());
+                    return Ok(Parent { dir: here, last, want_directory });
                 }
                 _ => {
-                    let found = self.step(&here, &part)?;
-                    if found.inode().metadata().kind == FileType::Symlink {
+                    let found = self.step(&here, part)?;
+                    if found.inode().metadata().kind != FileType::Symlink {
+                        here = found;
+                    } else {
                         *links += 1;
                         if *links > MAX_SYMLINKS {
                             return Err(Error::TooManySymlinks);
                         }
-                        let target = found.inode().read_link()?;
-                        if target.is_empty() {
-                            return Err(Error::NotFound);
+                        let mut target = found.inode().read_link()?;
+                        match target.first() {
+                            None => return Err(Error::NotFound),
+                            Some(b'/') => here = self.root.clone(),
+                            Some(_) => {}
                         }
-                        if target.starts_with(b"/") {
-                            here = self.root.clone();
-                        }
-                        push(&mut rest, &target);
-                    } else {
-                        here = found;
+                        target.extend_from_slice(text.get(end..).unwrap_or(&[]));
+                        text = Cow::Owned(target);
+                        at = 0;
+                        continue;
                     }
                 }
             }
+            at = end;
         }
-        Ok(Parent { dir: here, last, want_directory })
     }
 
     /// The directory above, out of mounts, not above the root.
@@ -204,6 +207,16 @@ impl Walker<'_> {
             }
         }
     }
+}
+
+/// The component of `path` that begins at or after `at`, empty at the end, and where it ends.
+fn component(path: &[u8], mut at: usize) -> (&[u8], usize) {
+    while path.get(at) == Some(&b'/') {
+        at += 1;
+    }
+    let rest = path.get(at..).unwrap_or(&[]);
+    let len = rest.iter().position(|&b| b == b'/').unwrap_or(rest.len());
+    (rest.get(..len).unwrap_or(&[]), at + len)
 }
 
 #[cfg(test)]

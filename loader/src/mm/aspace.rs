@@ -168,10 +168,12 @@ impl<M: Mmu> AddressSpace<M> {
                 if start < MIN_ADDR {
                     return Err(Error::NotPermitted);
                 }
-                if matches!(place, Place::FixedNoReplace(_)) && !inner.areas.is_free(start, end) {
-                    return Err(Error::Exists);
+                if !inner.areas.is_free(start, end) {
+                    if matches!(place, Place::FixedNoReplace(_)) {
+                        return Err(Error::Exists);
+                    }
+                    inner.unmap(start, end);
                 }
-                inner.unmap(start, end);
                 start
             }
         };

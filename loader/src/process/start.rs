@@ -172,25 +172,25 @@ fn mount(mounts: &MountTable, root: &Path, fs: &BootFileSystem) -> Result<()> {
 /// The program's path, and its file; or says what was looked for, and ends.
 fn find_program(walker: &Walker<'_>, words: &Strings) -> (Vec<u8>, load::Found) {
     let program = words.iter().next();
-    let places: &[&[u8]] = match program {
-        Some(path) if path.contains(&b'/') => &[b""],
-        Some(_) => &SEARCH,
-        None => &DEFAULTS,
-    };
-    let candidates = || places.iter().map(|place| [place, program.unwrap_or_default()].concat());
-    for path in candidates() {
-        match load::find(walker, &path) {
-            Ok(found) => return (path, found),
-            Err(LoadError::File(Error::NotFound | Error::NotDirectory)) => {}
-            Err(e) => fail(format_args!("{}: {e}", Text(&path))),
-        }
-    }
     let mut looked = Vec::new();
-    for path in candidates() {
-        if !looked.is_empty() {
-            looked.extend_from_slice(b", ");
+    let mut try_at = |path: Vec<u8>| match load::find(walker, &path) {
+        Ok(found) => Some((path, found)),
+        Err(LoadError::File(Error::NotFound | Error::NotDirectory)) => {
+            if !looked.is_empty() {
+                looked.extend_from_slice(b", ");
+            }
+            looked.extend_from_slice(&path);
+            None
         }
-        looked.extend_from_slice(&path);
+        Err(e) => fail(format_args!("{}: {e}", Text(&path))),
+    };
+    let found = match program {
+        Some(path) if path.contains(&b'/') => try_at(path.to_vec()),
+        Some(name) => SEARCH.iter().find_map(|place| try_at([place, name].concat())),
+        None => DEFAULTS.iter().find_map(|path| try_at(path.to_vec())),
+    };
+    if let Some(found) = found {
+        return found;
     }
     let looked = Text(&looked);
     match program {

@@ -91,10 +91,11 @@ pub struct Tables {
 
 impl Default for Tables {
     fn default() -> Self {
+        // Constants, which are memory set to zero; what is not constant is a loop a list.
         Self {
-            io_apics: [None; MAX_IO_APICS],
-            isa: [None; ISA_IRQS],
-            cpus: [None; MAX_CPUS],
+            io_apics: const { [None; MAX_IO_APICS] },
+            isa: const { [None; ISA_IRQS] },
+            cpus: const { [None; MAX_CPUS] },
             pm_timer: None,
             sleep: None,
             reset: None,

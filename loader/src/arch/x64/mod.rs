@@ -28,6 +28,8 @@ pub mod irq;
 #[cfg(target_os = "none")]
 mod lapic;
 #[cfg(target_os = "none")]
+mod mem;
+#[cfg(target_os = "none")]
 pub mod paging;
 #[cfg(target_os = "none")]
 pub mod percpu;
