@@ -1,4 +1,5 @@
-//! Backtraces by frame pointers, which every function of the kernel keeps.
+//! Backtraces by frame pointers, which every function of the kernel keeps that calls another. So
+//! a fault in one that calls none shows it and not its caller, but the callers from there on.
 
 use core::ops::Range;
 
