@@ -12,8 +12,8 @@ unsafe extern "C" {
     static OSIER_SYSCALL_TABLE: i32;
     /// How many entries there are.
     static OSIER_SYSCALL_COUNT: u64;
-    /// How far `osier_cpu_times` is from here, 0 in a kernel without a call that tells the app's
-    /// CPU time from the kernel's.
+    /// How far `osier_cpu_times` is from here, 0 in a kernel without a call or a driver that
+    /// tells the app's CPU time from the kernel's.
     static OSIER_CPU_TIMES: i32;
     /// How far `osier_crash_dump` is from here, 0 where the kernel has none.
     static OSIER_CRASH_DUMP: i32;
@@ -24,9 +24,6 @@ unsafe extern "C" {
 /// What the code behind [`OSIER_CPU_TIMES`] is asked for: 0 and 1, the thread that runs goes
 /// back to user mode or has come from there; else the clock in the lower half is read.
 const READ: u64 = 1 << 32;
-
-/// `/proc` tells how CPU time divides.
-const ALWAYS: bool = cfg!(feature = "procfs");
 
 #[unsafe(export_name = "osier_cpu_times")]
 extern "C" fn times(request: u64) -> u64 {
@@ -49,9 +46,6 @@ fn target(here: *const i32) -> Option<*const u8> {
 #[cold]
 #[inline(never)]
 fn call_times(request: u64) -> u64 {
-    if ALWAYS {
-        return times(request);
-    }
     let Some(code) = target(&raw const OSIER_CPU_TIMES) else { return u64::MAX };
     // SAFETY: what lies there is `times`, whose type this is.
     let hook = unsafe { core::mem::transmute::<*const u8, extern "C" fn(u64) -> u64>(code) };
@@ -62,7 +56,7 @@ fn call_times(request: u64) -> u64 {
 #[must_use]
 #[inline]
 pub fn splits_times() -> bool {
-    ALWAYS || target(&raw const OSIER_CPU_TIMES).is_some()
+    target(&raw const OSIER_CPU_TIMES).is_some()
 }
 
 /// The thread that runs has come from user mode (`enters`), or goes back there.

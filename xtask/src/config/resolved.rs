@@ -299,8 +299,8 @@ pub struct Driver {
     pub conflicts: Vec<Name>,
     /// Where it can be built; all archs when the key is absent.
     pub arch: Vec<Arch>,
-    /// The code of `loader` names it, behind the cargo feature of its name.
-    pub kernel_calls: bool,
+    /// Parts of the kernel that it needs and that the link step may leave out.
+    pub keeps: BTreeSet<&'static str>,
 }
 
 impl Driver {

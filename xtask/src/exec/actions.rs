@@ -26,8 +26,8 @@ pub fn act(engine: &Engine<'_>, io: &StepIo<'_>) -> Result<Vec<Rebuilt>> {
     match &io.step.action {
         Action::CompileKernel { kernel } => return compile_kernel(engine, io, kernel),
         Action::CompileApps { .. } => return compile_apps(engine, io),
-        Action::SyscallTable { arch, only, crash_dump } => {
-            syscall_table(io, *arch, only.as_ref(), *crash_dump)?;
+        Action::SyscallTable { arch, only, crash_dump, keeps } => {
+            syscall_table(io, *arch, only.as_ref(), (keeps, *crash_dump))?;
         }
         Action::Link { arch, lto } => link_kernel(engine, io, (*arch, lto.as_deref()))?,
         Action::Relocate(plan) => relocate(io, plan)?,
@@ -182,12 +182,12 @@ fn syscall_table(
     io: &StepIo<'_>,
     arch: Arch,
     only: Option<&BTreeSet<&'static str>>,
-    crash_dump: bool,
+    (keeps, crash_dump): (&BTreeSet<&'static str>, bool),
 ) -> Result<()> {
     let archive = io.made(io.input_named("libkernel.a")?)?;
     let defined = link::syscalls_defined(&archive)?;
     let kept = link::syscalls_kept(arch, defined, only)?;
-    let object = link::syscall_object(arch, &kept, crash_dump)?;
+    let object = link::syscall_object(arch, &kept, keeps, crash_dump)?;
     io.put(io.output_named("syscalls.o")?, &object)
 }
 

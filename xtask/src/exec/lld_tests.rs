@@ -171,7 +171,8 @@ fn link(arch: Arch, object: &[u8]) -> Result<Vec<u8>, String> {
     let [archive, syscalls, output] =
         ["libkernel.a", "syscalls.o", "kernel.pie"].map(|f| dir.join(f));
     std::fs::write(&archive, library).unwrap();
-    std::fs::write(&syscalls, syscall_object(arch, &defined, false).unwrap()).unwrap();
+    std::fs::write(&syscalls, syscall_object(arch, &defined, &BTreeSet::new(), false).unwrap())
+        .unwrap();
     let root = Utf8PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     let args = lld_args(&LinkInputs {
         arch,

@@ -20,10 +20,12 @@ pub const TABLE_SYMBOL: &str = "OSIER_SYSCALL_TABLE";
 /// Name of the `u64` that holds the array's length.
 pub const COUNT_SYMBOL: &str = "OSIER_SYSCALL_COUNT";
 /// Name of the `i32` that says where the code is that divides CPU time, counted in bytes from
-/// itself; 0 in a kernel with none of [`TIME_CALLS`].
+/// itself; 0 in a kernel with none of [`TIME_CALLS`] and no driver that needs it.
 pub const TIMES_SYMBOL: &str = "OSIER_CPU_TIMES";
 /// Name of that code.
 const TIMES_CODE: &str = "osier_cpu_times";
+/// What drivers call it that need it.
+pub const CPU_TIMES: &str = "cpu-times";
 /// The calls that tell the app's CPU time from the kernel's, and the one that C libraries ask
 /// for the clock of somebody's CPU time.
 const TIME_CALLS: [&str; 7] = [
@@ -138,14 +140,15 @@ fn number(call: &Syscall, arch: Arch) -> Option<u16> {
 
 /// The relocatable object file that defines the table for the calls in `defined`: entry N
 /// is the place of the symbol `sys_<name>` of call N, and 0 where N is unassigned or its
-/// call is not in `defined`. The table ends after the highest number among them. With
-/// `crash_dump` the kernel leaves crash records.
+/// call is not in `defined`. The table ends after the highest number among them. `keeps` are
+/// parts that drivers need ([`CPU_TIMES`]); with `crash_dump` the kernel leaves crash records.
 ///
 /// # Errors
 /// When the object cannot be written.
 pub fn syscall_object(
     arch: Arch,
     defined: &BTreeSet<&str>,
+    keeps: &BTreeSet<&str>,
     crash_dump: bool,
 ) -> Result<Vec<u8>, SyscallTableError> {
     let failed = |e: object::write::Error| SyscallTableError::Object(e.to_string());
@@ -172,7 +175,7 @@ pub fn syscall_object(
         let addend = i64::try_from(n * 4).unwrap_or(0);
         object.add_relocation(rodata, distance(start + n * 4, symbol, addend)).map_err(failed)?;
     }
-    let times = TIME_CALLS.iter().any(|call| defined.contains(call));
+    let times = keeps.contains(CPU_TIMES) || TIME_CALLS.iter().any(|call| defined.contains(call));
     for (word, code, wanted) in [
         (TIMES_SYMBOL, TIMES_CODE, times),
         (LOCKS_SYMBOL, LOCKS_CODE, defined.contains("flock")),
@@ -239,7 +242,9 @@ mod tests {
     #[test]
     fn the_table_has_each_call_at_its_number() {
         for (arch, read, count) in [(Arch::X64, 0, 2), (Arch::Aarch64, 63, 65)] {
-            let bytes = syscall_object(arch, &BTreeSet::from(["read", "write"]), false).unwrap();
+            let bytes =
+                syscall_object(arch, &BTreeSet::from(["read", "write"]), &BTreeSet::new(), false)
+                    .unwrap();
             // goblin: a reader that shares no code with the writer.
             let elf = Elf::parse(&bytes).unwrap();
             let symbol = |name: &str| {
@@ -288,8 +293,11 @@ mod tests {
     /// Whether the word `name` of a kernel with these calls leads to `code`.
     fn leads(arch: Arch, calls: &[&str], dump: bool, name: &str, code: &str) -> bool {
         let calls = calls.iter().copied().collect();
-        let bytes = syscall_object(arch, &calls, dump).unwrap();
-        let elf = Elf::parse(&bytes).unwrap();
+        leads_with(&syscall_object(arch, &calls, &BTreeSet::new(), dump).unwrap(), name, code)
+    }
+
+    fn leads_with(bytes: &[u8], name: &str, code: &str) -> bool {
+        let elf = Elf::parse(bytes).unwrap();
         let named =
             |name: &str| elf.syms.iter().position(|s| elf.strtab.get_at(s.st_name) == Some(name));
         let word = elf.syms.get(named(name).unwrap()).unwrap().st_value;
@@ -309,6 +317,9 @@ mod tests {
             let times = |calls: &[&str]| leads(arch, calls, true, TIMES_SYMBOL, TIMES_CODE);
             assert!(times(&["read", "times"]) && times(&["getrusage"]));
             assert!(!times(&["read", "clock_gettime"]));
+            let (calls, keeps) = (["read"].into(), [CPU_TIMES].into());
+            let kept = syscall_object(arch, &calls, &keeps, false).unwrap();
+            assert!(leads_with(&kept, TIMES_SYMBOL, TIMES_CODE));
             let locks = |calls: &[&str]| leads(arch, calls, true, LOCKS_SYMBOL, LOCKS_CODE);
             assert!(locks(&["fcntl", "flock"]) && !locks(&["fcntl"]));
         }
@@ -318,7 +329,7 @@ mod tests {
     #[test]
     fn the_same_calls_give_the_same_bytes() {
         let calls = BTreeSet::from(["mmap", "exit_group"]);
-        let object = |dump| syscall_object(Arch::X64, &calls, dump).unwrap();
+        let object = |dump| syscall_object(Arch::X64, &calls, &BTreeSet::new(), dump).unwrap();
         assert_eq!(object(false), object(false));
         assert_eq!(object(true), object(true));
     }

@@ -2,9 +2,9 @@
 //! `loader`, and one `extern crate` per solved driver (without it rustc drops the driver and
 //! `linkme`'s list stays empty, without a word).
 //!
-//! The `loader` has a cargo feature for each of Osier's own drivers, and gets only those of
-//! drivers that its code names: with the others it would merely be compiled again whenever one
-//! is touched, and for each set of them anew. Lints and editors see it with all features.
+//! The `loader` has a cargo feature for each of Osier's own drivers, by which lints and editors
+//! see all of them, and is compiled without any: its code names no driver, and it would merely be
+//! compiled again whenever one is touched, and for each set of them anew.
 //!
 //! Every path dependency must lie below the crate's folder, else cargo hashes the absolute
 //! path into every symbol. So the folders of the sources are symbolic links in it, and the
@@ -32,7 +32,6 @@ pub struct FinalCrate {
 #[must_use]
 pub fn final_crate(spec: &KernelSpec, tables: &str) -> FinalCrate {
     let package = format!("kernel-{}", spec.key());
-    let mut features = Vec::new();
     let mut dependencies = String::new();
     let mut externs = String::new();
     let mut links = BTreeMap::new();
@@ -42,7 +41,6 @@ pub fn final_crate(spec: &KernelSpec, tables: &str) -> FinalCrate {
     }
     for driver in &spec.drivers {
         let name = driver.name.as_str();
-        features.extend(driver.feature.then(|| format!("\"{name}\"")));
         let path = place(&driver.source.repo, &driver.source.path);
         if driver.source.repo != OSIER
             && let Some(top) = top(&driver.source.path)
@@ -60,9 +58,8 @@ pub fn final_crate(spec: &KernelSpec, tables: &str) -> FinalCrate {
          [package]\nname = \"{package}\"\nversion = \"0.0.0\"\nedition = \"2024\"\npublish = false\n\n\
          [lib]\ncrate-type = [\"staticlib\"]\npath = \"lib.rs\"\n\n\
          [dependencies]\n\
-         loader = {{ path = \"loader\", default-features = false, features = [{}] }}\n{dependencies}\n\
-         [workspace]\nresolver = \"3\"\n\n{tables}",
-        features.join(", ")
+         loader = {{ path = \"loader\", default-features = false }}\n{dependencies}\n\
+         [workspace]\nresolver = \"3\"\n\n{tables}"
     );
     let library = format!("{LIBRARY}\n{externs}");
     let files = [("Cargo.toml".into(), manifest), ("lib.rs".into(), library)].into();
@@ -107,7 +104,7 @@ mod tests {
     fn drivers_of_repositories_are_linked_by_top_folder() {
         let made = final_crate(&spec(), "[workspace.package]\nedition = \"2024\"\n");
         let manifest = &made.files[Utf8Path::new("Cargo.toml")];
-        assert!(manifest.contains("default-features = false, features = [\"my-blk\"] }"));
+        assert!(manifest.contains("loader = { path = \"loader\", default-features = false }\n"));
         assert!(manifest.contains("ns16550 = { path = \"drivers/ns16550\" }"), "{manifest}");
         assert!(
             manifest.contains("my-blk = { path = \"repo/mine/drivers/my-blk\" }"),

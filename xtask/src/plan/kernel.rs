@@ -13,8 +13,6 @@ pub struct DriverCrate {
     pub name: Name,
     /// The crate's folder.
     pub source: SourcePath,
-    /// The `loader` is compiled with the cargo feature of its name.
-    pub feature: bool,
 }
 
 /// What is compiled into a kernel, and how.
@@ -74,12 +72,10 @@ pub mod tests {
                 DriverCrate {
                     name: Name::new("ns16550").unwrap(),
                     source: osier("drivers/ns16550"),
-                    feature: false,
                 },
                 DriverCrate {
                     name: Name::new("my-blk").unwrap(),
                     source: SourcePath { repo: "mine".into(), path: "drivers/my-blk".into() },
-                    feature: true,
                 },
             ],
         }

@@ -198,11 +198,7 @@ impl Maker<'_> {
     fn kernel_spec(&self, s: &Selection, solved: &Solved) -> Result<KernelSpec, Refusal> {
         let (config, compilation) = self.arch(s)?;
         let drivers = solved.keys().map(|name| match self.workspace.drivers.get(name) {
-            Some(d) => Ok(DriverCrate {
-                name: name.clone(),
-                source: d.source.clone(),
-                feature: d.kernel_calls,
-            }),
+            Some(d) => Ok(DriverCrate { name: name.clone(), source: d.source.clone() }),
             None => Err(Refusal::new(format!("unknown driver `{name}`"))),
         });
         Ok(KernelSpec {
@@ -222,6 +218,12 @@ impl Maker<'_> {
         let drivers = profile.into_iter().flat_map(|p| &p.drivers);
         let drivers = drivers.map(|d| (format!("kernel.drivers.{}", d.value), d.origin.clone()));
         Ok(settings.chain(drivers).collect())
+    }
+
+    /// What the drivers of a kernel need of it that others may lack.
+    fn keeps(&self, spec: &KernelSpec) -> BTreeSet<&'static str> {
+        let drivers = spec.drivers.iter().filter_map(|d| self.workspace.drivers.get(&d.name));
+        drivers.flat_map(|d| &d.keeps).copied().collect()
     }
 
     /// Compile → system-call table → link. Gives the linked PIE as an input.
@@ -257,7 +259,12 @@ impl Maker<'_> {
             format!("syscalls {key}"),
             vec![archive.clone()],
             folder.join("syscalls.o"),
-            Action::SyscallTable { arch, only: calls.cloned(), crash_dump: s.crash_dump },
+            Action::SyscallTable {
+                arch,
+                only: calls.cloned(),
+                crash_dump: s.crash_dump,
+                keeps: self.keeps(spec),
+            },
         );
         let inputs = vec![archive, table, Input::File(script), Input::Tool(Tool::RustLld)];
         Ok(self.step(

@@ -142,6 +142,9 @@ pub enum Action {
         /// The kernel leaves crash records.
         #[serde(skip_serializing_if = "std::ops::Not::not")]
         crash_dump: bool,
+        /// Parts that the kernel's drivers need.
+        #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+        keeps: BTreeSet<&'static str>,
     },
     /// rust-lld links a PIE. With `lto` the static library holds LLVM bitcode, which the
     /// linker optimises (at that level: `0` … `3`, `s` or `z`) and compiles.

@@ -30,7 +30,7 @@ fn driver(text: &str) -> Driver {
         requires_any: any,
         conflicts,
         arch: if arch.is_empty() { Arch::ALL.to_vec() } else { arch },
-        kernel_calls: false,
+        keeps: BTreeSet::new(),
     }
 }
 

@@ -120,6 +120,17 @@ fn rust(file: &SourceFile, out: &mut Vec<Violation>) {
     let module = path.strip_prefix("xtask/src/").and_then(|p| p.split(['/', '.']).next());
     let pure = module.is_some_and(|m| PURE.contains(&m));
     let config = module == Some("config");
+    if path.starts_with("loader/src/") {
+        for (n, line) in file.text.lines().enumerate() {
+            let line = line.split("//").next().unwrap_or_default();
+            if line.contains("feature = \"") {
+                report(
+                    n + 1,
+                    "the kernel is compiled without features; drivers register".to_owned(),
+                );
+            }
+        }
+    }
     for (n, line) in code {
         if is_unsafe(&line) && !UNSAFE.iter().any(|p| path.starts_with(p)) {
             report(n, "`unsafe` is for loader/src/arch, loader/src/mm, drivers/api".to_owned());
@@ -201,6 +212,11 @@ mod tests {
             ("xtask/src/plan/a.rs", "use std::fs::read;", "plan/a.rs:1: `std::fs` in a deciding"),
             ("xtask/src/run.rs", "std::process::Command", "`std::process` in a deciding module"),
             ("xtask/src/exec/a.rs", "let t: toml::Table = x;", "TOML is parsed by config/ alone"),
+            (
+                "loader/src/b.rs",
+                "#[cfg(feature = \"procfs\")]\nmod proc;",
+                "b.rs:1: the kernel is compiled without features",
+            ),
             ("loader/src/a.rs", &"x\n".repeat(601), "has 601 lines; split it below 600"),
         ] {
             let found = found(path, text);

@@ -1,6 +1,6 @@
 //! `kernel-config/`: archs, profiles, machines; and a driver's own metadata.
 
-use super::leaf::{Address, DebugInfo, Device, ElfMachine, Lto, OptLevel, RepoPath, Vmm};
+use super::leaf::{Address, DebugInfo, Device, ElfMachine, Lto, OptLevel, Part, RepoPath, Vmm};
 use super::{Cpus, Format, List};
 use crate::config::decode::Int;
 use crate::config::resolved::{MemorySize, ProfileStatus};
@@ -126,8 +126,8 @@ table! {
         conflicts: "conflicts", List<Name>, default "[]";
         /// The archs that it can be built for; all when the key is absent.
         arch: "arch", List<Arch>, optional;
-        /// Whether the kernel's own code names it, behind the cargo feature of its name: then
-        /// the kernel is compiled with it, and again when it changes.
-        kernel_calls: "kernel-calls", bool, default "false";
+        /// Parts of the kernel that it needs and that the link step leaves out where nobody
+        /// does: `cpu-times` divides CPU time between the app and the kernel.
+        keeps: "keeps", List<Part>, default "[]";
     }
 }

@@ -154,6 +154,10 @@ choice!(
     "gnu" => Libc::Gnu,
 );
 word!(
+    /// What a kernel may have or not by the link step's choice, and a driver may need.
+    Part, "a part of the kernel", ["cpu-times"]
+);
+word!(
     /// The root file system of an image.
     Root, "a root file system", ["ramfs"]
 );

@@ -112,7 +112,7 @@ pub fn resolve_drivers(
             requires_any: raw.requires_any.iter().map(|any| names(any)).collect(),
             conflicts: names(&raw.conflicts),
             arch: arch.unwrap_or_else(|| Arch::ALL.to_vec()),
-            kernel_calls: raw.kernel_calls.value,
+            keeps: raw.keeps.iter().filter(|p| !p.bad).map(|p| p.value.0).collect(),
         };
         drivers.insert(name.clone(), driver);
     }
@@ -153,7 +153,6 @@ pub fn resolve_drivers(
     }
     if let Some(osier) = repositories.iter().find(|r| r.name == OSIER) {
         check_loader_features(loader, defs, &osier.root);
-        check_kernel_calls(loader, defs, &osier.root.join("loader/src"));
     }
     drivers
 }
@@ -186,38 +185,6 @@ fn check_loader_features(loader: &mut Loader<'_>, defs: &Definitions, root: &Utf
                     "add `{name} = {{ path = \"../{path}\", optional = true }}` there"
                 )),
             );
-        }
-    }
-}
-
-/// What marks code of `loader` that is compiled with a driver only.
-const TESTS_FEATURE: &str = "feature = \"";
-
-/// Reports drivers that code below `folder` names and that do not say so: without the cargo
-/// feature that code would be left out without a word.
-fn check_kernel_calls(loader: &mut Loader<'_>, defs: &Definitions, folder: &Utf8Path) {
-    for entry in loader.list(folder) {
-        let path = folder.join(&entry.name);
-        if entry.is_dir {
-            check_kernel_calls(loader, defs, &path);
-            continue;
-        }
-        // What cannot be read or is no text is the compiler's to report.
-        let Ok(Ok(text)) = loader.tree.read(&path).map(String::from_utf8) else { continue };
-        let named = text.split(TESTS_FEATURE).skip(1).filter_map(|rest| rest.split('"').next());
-        for name in named {
-            let driver = defs.drivers.iter().find(|(n, _)| n.as_str() == name);
-            let Some((_, def)) = driver else { continue };
-            let said = def.raw.as_ref().is_none_or(|c| c.raw.kernel_calls.value);
-            if !said {
-                let shown = loader.shown(&path);
-                let place = Place { file: def.file, span: 0..0 };
-                let message = format!("{shown} is compiled with the driver `{name}` only");
-                loader.out.push(Diagnostic::at(place, message).help(
-                    "add `kernel-calls = true` to `[package.metadata.driver]`, so that kernels \
-                     with the driver hold that code",
-                ));
-            }
         }
     }
 }
