@@ -5,6 +5,14 @@ use alloc::sync::Arc;
 use crate::Result;
 use crate::vfs::{Inode, Timestamp};
 
+/// Makes the root directory of a file system. Gets what was packed with the kernel (a bootfs,
+/// nothing checked; empty when there is none; it stays where it is for ever and does not
+/// change), and what files that are made now are dated with: the root's own time of change.
+///
+/// # Errors
+/// `Invalid` for what was packed, with the reason in the log; `NoMemory`.
+pub type MakeRoot = fn(packed: &'static [u8], now: Timestamp) -> Result<Arc<dyn Inode>>;
+
 /// A file system that the kernel mounts at boot, as its driver registers it:
 ///
 /// ```ignore
@@ -25,13 +33,8 @@ pub struct BootFileSystem {
     /// Whether nothing may be written to it.
     pub read_only: bool,
     /// Makes its root directory. Called once, when the drivers have probed: for the root first,
-    /// for others in any order. Gets what was packed with the kernel (a bootfs, nothing
-    /// checked; empty when there is none; it stays where it is for ever and does not change),
-    /// and what files that are made now are dated with: the root's own time of change.
-    ///
-    /// # Errors
-    /// `Invalid` for what was packed, with the reason in the log; `NoMemory`.
-    pub root: fn(packed: &'static [u8], now: Timestamp) -> Result<Arc<dyn Inode>>,
+    /// for others in any order.
+    pub root: MakeRoot,
 }
 
 /// All such file systems that were linked into this kernel: one for the root, and others.

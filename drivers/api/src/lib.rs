@@ -48,7 +48,7 @@ pub mod sync;
 pub mod vfs;
 pub mod wait;
 
-pub use boot_fs::{BOOT_FILE_SYSTEMS, BootFileSystem};
+pub use boot_fs::{BOOT_FILE_SYSTEMS, BootFileSystem, MakeRoot};
 pub use bus::{Binding, BusAddress, BusDriver, PciAddress};
 pub use console::{Console, ConsoleInput};
 pub use error::{Error, Result};

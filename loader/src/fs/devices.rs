@@ -16,11 +16,14 @@ use driver_api::{Once, Result};
 const TERMINAL: [(&str, DeviceNumber, u16); 2] =
     [("tty", tty::CURRENT, 0o666), ("console", tty::CONSOLE, 0o600)];
 
+/// As [`open`].
+type Open = fn(DeviceNumber) -> Option<Arc<dyn Stream>>;
+
 /// What drivers have made known.
 static OFFERED: IrqLock<Vec<&'static [CharFile]>> = IrqLock::new(Vec::new());
 
 /// [`open_offered`] where there is anything: a kernel without such drivers does not hold it.
-static OPEN_OFFERED: Once<fn(DeviceNumber) -> Option<Arc<dyn Stream>>> = Once::new();
+static OPEN_OFFERED: Once<Open> = Once::new();
 
 /// A driver makes character devices known.
 pub fn add(devices: &'static [CharFile]) {
