@@ -1,6 +1,6 @@
 //! Inodes of a file system in RAM.
 
-use crate::directory::Directory;
+use crate::directory::{Directory, Named};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -326,9 +326,8 @@ impl Inode for Node {
         let state = self.state.lock();
         let Body::Directory(dir) = &state.body else { return Err(Error::NotDirectory) };
         for e in dir.after(cursor) {
-            let entry =
-                DirEntry { name: &e.name, ino: e.node.ino, kind: e.node.kind, next: e.cursor };
-            if !emit(&entry) {
+            let Some(Named { name, node }) = &e.named else { continue };
+            if !emit(&DirEntry { name, ino: node.ino, kind: node.kind, next: e.cursor }) {
                 break;
             }
         }
