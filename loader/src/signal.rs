@@ -180,6 +180,13 @@ impl Action {
     pub const NODEFER: u64 = 0x4000_0000;
     /// Back to the default before the handler runs.
     pub const RESETHAND: u64 = 0x8000_0000;
+
+    /// Whether `signal` is dropped.
+    #[must_use]
+    pub fn ignores(&self, signal: u8) -> bool {
+        self.handler == Self::IGNORE
+            || self.handler == Self::DEFAULT && default(signal) == ByDefault::Ignore
+    }
 }
 
 #[cfg(test)]

@@ -155,8 +155,8 @@ const fn zeroes(n: usize) -> &'static [u8] {
 const TIME: &[u8] = zeroes(16);
 /// An empty signal set.
 const SET: &[u8] = zeroes(8);
-/// A `struct rlimit` that asks for nothing.
-const LIMIT: &[u8] = zeroes(16);
+/// A `struct rlimit` of descriptors that changes nothing: 4096, and 4096.
+const LIMIT: &[u8] = &[0, 16, 0, 0, 0, 0, 0, 0, 0, 16, 0, 0, 0, 0, 0, 0];
 /// One `struct pollfd`: descriptor -1, which nobody waits for.
 const POLL: &[u8] = &[0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0];
 /// A number that is not 0.
@@ -324,8 +324,10 @@ pub static FORMS: &[Form] = &[
     form("rt_sigaction", &[Is(64), InOrNull(zeroes(32)), OutOrNull(32), Any(8)]),
     form("rt_sigpending", &[Out(8), Any(8)]),
     form("rt_sigprocmask", &[Is(0), InOrNull(SET), OutOrNull(8), Any(8)]),
+    form("rt_sigqueueinfo", &[Is(1), Is(0), InAny(zeroes(32))]),
     not_made("rt_sigsuspend", &[In(SET), Is(8)]),
     not_made("rt_sigtimedwait", &[In(SET), Address, Timeout(TIME), Is(8)]),
+    form("rt_tgsigqueueinfo", &[Is(1), Is(1), Is(0), InAny(zeroes(32))]),
     form("sched_get_priority_max", &[Any(0)]),
     form("sched_get_priority_min", &[Any(0)]),
     form("sched_getaffinity", &[Any(0), Is(8), Out(8)]),

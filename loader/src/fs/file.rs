@@ -298,8 +298,8 @@ impl OpenFile {
         self.read_here(offset, buf)
     }
 
-    /// Writes at `offset` and leaves the position alone. (With `O_APPEND` too, as POSIX has
-    /// it and Linux has not.)
+    /// Writes at `offset` and leaves the position alone. With `O_APPEND` it writes at the end,
+    /// as Linux has it and POSIX has not (`pwrite(2)`, bugs).
     ///
     /// # Errors
     /// `BadFile`, `NotSeekable`, and what it gives itself.
@@ -310,7 +310,8 @@ impl OpenFile {
         if !self.seekable() {
             return Err(Error::NotSeekable);
         }
-        Ok(self.write_here(Some(offset), buf)?.1)
+        let at = (self.flags() & flags::APPEND == 0).then_some(offset);
+        Ok(self.write_here(at, buf)?.1)
     }
 
     /// Writes what is not yet on the device and makes it durable.
@@ -410,6 +411,9 @@ mod tests {
         f.set_flags(flags::APPEND | flags::WRONLY);
         assert_eq!(f.write(b"!"), Ok(1));
         assert_eq!(f.metadata().unwrap().size, 6);
+        assert_eq!(f.write_at(0, b"?"), Ok(1));
+        assert_eq!(f.read_at(5, &mut buf), Ok(2));
+        assert_eq!(&buf[..2], b"!?");
         assert_eq!(f.flags(), flags::RDWR | flags::APPEND);
     }
 

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 use driver_api::{Error, Result};
 
-/// Most descriptors of the process (`RLIMIT_NOFILE`, and Linux's default hard limit).
+/// Most descriptors of the process (the hard limit of `RLIMIT_NOFILE`, Linux's default).
 pub const MAX_FILES: usize = 4096;
 
 /// A descriptor's entry.
@@ -16,16 +16,29 @@ pub struct Entry<T> {
 }
 
 /// The open files of a process by number. `T` is a handle that is cheap to clone.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Table<T> {
     slots: Vec<Option<Entry<T>>>,
+    /// New descriptors are below it (the soft limit of `RLIMIT_NOFILE`).
+    limit: usize,
 }
 
 impl<T: Clone> Table<T> {
     /// No open file.
     #[must_use]
     pub const fn new() -> Self {
-        Self { slots: Vec::new() }
+        Self { slots: Vec::new(), limit: MAX_FILES }
+    }
+
+    /// How many descriptors there can be.
+    #[must_use]
+    pub const fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// From now on no descriptor of `limit` and more is made; those that are there stay.
+    pub fn set_limit(&mut self, limit: usize) {
+        self.limit = limit.min(MAX_FILES);
     }
 
     /// The file behind `fd`.
@@ -59,10 +72,11 @@ impl<T: Clone> Table<T> {
     /// # Errors
     /// `TooManyFiles`, `Invalid` for an impossible `from`, `NoMemory`.
     pub fn add(&mut self, file: T, cloexec: bool, from: i32) -> Result<i32> {
-        let from = usize::try_from(from).ok().filter(|&f| f < MAX_FILES).ok_or(Error::Invalid)?;
+        let from = usize::try_from(from).ok().filter(|&f| f < self.limit.max(1));
+        let from = from.ok_or(Error::Invalid)?;
         let free = self.slots.iter().skip(from).position(Option::is_none);
         let fd = free.map_or(self.slots.len().max(from), |i| from + i);
-        if fd >= MAX_FILES {
+        if fd >= self.limit {
             return Err(Error::TooManyFiles);
         }
         // Whoever opens has made an object or two already: they are dropped again.
@@ -76,7 +90,7 @@ impl<T: Clone> Table<T> {
     /// # Errors
     /// `BadFile` for a number out of range, `NoMemory`.
     pub fn replace(&mut self, fd: i32, file: T, cloexec: bool) -> Result<Option<T>> {
-        let fd = usize::try_from(fd).ok().filter(|&f| f < MAX_FILES).ok_or(Error::BadFile)?;
+        let fd = usize::try_from(fd).ok().filter(|&f| f < self.limit).ok_or(Error::BadFile)?;
         self.put(fd, Entry { file, cloexec })
     }
 
@@ -139,5 +153,17 @@ mod tests {
         assert_eq!(t.add((), false, MAX_FILES as i32), Err(Error::Invalid));
         assert_eq!(t.add((), false, -1), Err(Error::Invalid));
         assert_eq!(t.replace(MAX_FILES as i32, (), false), Err(Error::BadFile));
+        // A lower limit is for new ones.
+        t.set_limit(10);
+        assert_eq!(t.remove(5), Ok(()));
+        assert_eq!(t.add((), false, 0), Ok(5));
+        assert_eq!(t.add((), false, 0), Err(Error::TooManyFiles));
+        assert_eq!(t.add((), false, 10), Err(Error::Invalid));
+        assert_eq!(t.replace(10, (), false), Err(Error::BadFile));
+        assert_eq!((t.replace(9, (), false), t.get(20)), (Ok(Some(())), Ok(())));
+        t.set_limit(0);
+        assert_eq!(t.add((), false, 0), Err(Error::TooManyFiles));
+        t.set_limit(usize::MAX);
+        assert_eq!(t.limit(), MAX_FILES);
     }
 }

@@ -38,10 +38,10 @@ pub fn kernel_info(signal: u8) -> [u8; INFO_LEN] {
     info(signal, 0x80, [0; 2])
 }
 
-/// The `siginfo` of a signal that the process sent to itself: `SI_TKILL`, `si_pid`,
-/// `si_uid`.
-pub fn sent_info(signal: u8, uid: u32) -> [u8; INFO_LEN] {
-    info(signal, -6, [u64::from(PID) | u64::from(uid) << 32, 0])
+/// The `siginfo` of a signal that the process sent to itself (`SI_USER`) or to one of its
+/// threads (`SI_TKILL`): `si_pid`, `si_uid`.
+pub fn sent_info(signal: u8, uid: u32, shared: bool) -> [u8; INFO_LEN] {
+    info(signal, if shared { 0 } else { -6 }, [u64::from(PID) | u64::from(uid) << 32, 0])
 }
 
 /// Makes `frame` run the handler of `signal`; `false` when there is no stack for it.

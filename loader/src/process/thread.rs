@@ -28,6 +28,9 @@ pub struct UserThread {
     pub signals: IrqLock<Signals>,
 }
 
+/// Signals sent to the process that no thread has taken yet, a bit each as in a [`Set`].
+static SHARED: AtomicU64 = AtomicU64::new(0);
+
 /// A thread's signals.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Signals {
@@ -64,13 +67,41 @@ impl UserThread {
         let (old, ready) = {
             let mut signals = self.signals.lock();
             let old = core::mem::replace(&mut signals.blocked, blocked);
-            (old, signals.pending.next(blocked).is_some())
+            (old, signals.pending().next(blocked).is_some())
         };
         // What was pending all along is delivered on the way out.
         if ready {
             self.wake();
         }
+        if let Some(pass_on) = PASS_ON.get() {
+            pass_on(Set(blocked.0 & !old.0));
+        }
         old
+    }
+
+    /// Whether a signal is pending that it does not block.
+    #[must_use]
+    pub fn ready(&self) -> bool {
+        let signals = self.signals.lock();
+        signals.pending().next(signals.blocked).is_some()
+    }
+
+    /// Takes the lowest signal of `wanted` that is pending for it or for the process; and
+    /// whether it was sent to the process.
+    pub fn take(&self, wanted: Set) -> Option<(u8, bool)> {
+        let mut signals = self.signals.lock();
+        loop {
+            let signal = signals.pending().next(Set(!wanted.0))?;
+            let bit = Set::of(signal).0;
+            if signals.pending.has(signal) {
+                signals.pending = Set(signals.pending.0 & !bit);
+                return Some((signal, false));
+            }
+            // Another thread may have been quicker.
+            if SHARED.fetch_and(!bit, Ordering::Relaxed) & bit != 0 {
+                return Some((signal, true));
+            }
+        }
     }
 
     /// Puts the mask back once the signals that are pending now were delivered.
@@ -85,30 +116,66 @@ impl UserThread {
         self.wake();
     }
 
-    fn wake(&self) {
+    /// Has it look at its signals.
+    pub fn wake(&self) {
         if let Some(thread) = self.kernel.get().and_then(Weak::upgrade) {
             thread.interrupt();
         }
     }
 
     /// Sends it a signal, unless it would be ignored. From any context.
-    pub fn send(&self, signal: u8) {
-        let ignored = get().is_some_and(|process| {
-            let handler = action(process, signal).handler;
-            handler == Action::IGNORE
-                || handler == Action::DEFAULT && signal::default(signal) == ByDefault::Ignore
-        });
-        // One that is blocked waits all the same: the action may change until it is not.
-        if ignored && !self.signals.lock().blocked.has(signal) {
-            return;
-        }
+    /// Whether it is pending now.
+    pub fn send(&self, signal: u8) -> bool {
+        self.post(signal, false)
+    }
+
+    /// As [`Self::send`]; with `shared` another thread may be quicker to take it.
+    fn post(&self, signal: u8, shared: bool) -> bool {
+        let ignored = get().is_some_and(|process| action(process, signal).ignores(signal));
         let wakes = {
             let mut signals = self.signals.lock();
-            signals.pending = Set(signals.pending.0 | Set::of(signal).0);
-            !signals.blocked.has(signal) || signals.waiting.has(signal)
+            let blocked = signals.blocked.has(signal);
+            // One that is blocked waits all the same: the action may change until it is not.
+            if ignored && !blocked {
+                return false;
+            }
+            let bit = Set::of(signal).0;
+            if shared {
+                SHARED.fetch_or(bit, Ordering::Relaxed);
+            } else {
+                signals.pending = Set(signals.pending.0 | bit);
+            }
+            !blocked || signals.waiting.has(signal)
         };
         if wakes {
             self.wake();
+        }
+        true
+    }
+}
+
+impl Signals {
+    /// What is pending for the thread and for the process.
+    #[must_use]
+    pub fn pending(&self) -> Set {
+        Set(self.pending.0 | SHARED.load(Ordering::Relaxed))
+    }
+}
+
+/// [`pass_on`], once there was a second thread: a kernel that starts none does not hold it.
+static PASS_ON: driver_api::Once<fn(Set)> = driver_api::Once::new();
+
+/// Has other threads see to those signals of the process in `set`, which the thread that was
+/// told of them does not take any more.
+fn pass_on(set: Set) {
+    let mut left = Set(SHARED.load(Ordering::Relaxed) & set.0);
+    while let Some(signal) = left.next(Set::default()) {
+        let bit = Set::of(signal).0;
+        left = Set(left.0 & !bit);
+        if SHARED.fetch_and(!bit, Ordering::Relaxed) & bit != 0
+            && let Some(process) = get()
+        {
+            send_to_process(process, signal);
         }
     }
 }
@@ -163,8 +230,9 @@ pub fn raise_fault(frame: &mut TrapFrame, fault: &Fault<'_>) {
     crash::end(frame, fault.signal, Some(fault), handler::fault_info(fault))
 }
 
-/// Sends a signal to the process: to the first thread that does not block it.
-pub fn send_to_process(process: &Process, signal: u8) {
+/// Sends a signal to the process, and tells the first thread that does not block it; it is
+/// any thread's. Whether it is pending now.
+pub fn send_to_process(process: &Process, signal: u8) -> bool {
     let target = {
         let threads = process.threads.lock();
         let open = threads.iter().find(|t| {
@@ -173,9 +241,7 @@ pub fn send_to_process(process: &Process, signal: u8) {
         });
         open.or(threads.first()).cloned()
     };
-    if let Some(thread) = target {
-        thread.send(signal);
-    }
+    target.is_some_and(|thread| thread.post(signal, true))
 }
 
 /// What the process wants done with `signal`.
@@ -185,10 +251,11 @@ pub fn action(process: &Process, signal: u8) -> Action {
     process.actions.lock().get(index).copied().unwrap_or_default()
 }
 
-/// Knows the `siginfo` of a signal that was not just sent: a timer's.
-type SignalInfo = fn(u8) -> Option<[u8; INFO_LEN]>;
+/// Knows the `siginfo` of a signal that was not just sent, but by a timer, or with a value; sends
+/// it again when there is another of the same number. Told whether it was sent to the process.
+type SignalInfo = fn(&UserThread, u8, bool) -> Option<[u8; INFO_LEN]>;
 
-/// Set by those who send such signals: a kernel without timers holds nothing of them.
+/// Set by those who send such signals: a kernel without them holds nothing of them.
 static SIGNAL_INFO: driver_api::Once<SignalInfo> = driver_api::Once::new();
 
 /// From now on `know` is asked for the `siginfo` of signals.
@@ -196,11 +263,11 @@ pub fn set_signal_info(know: SignalInfo) {
     SIGNAL_INFO.call_once(|| know);
 }
 
-/// The `siginfo` of a signal that is about to be delivered.
-pub fn signal_info(signal: u8) -> [u8; INFO_LEN] {
-    let known = SIGNAL_INFO.get().and_then(|know| know(signal));
+/// The `siginfo` of a signal that `thread` has taken; whether it was sent to the process.
+pub fn signal_info(thread: &UserThread, signal: u8, shared: bool) -> [u8; INFO_LEN] {
+    let known = SIGNAL_INFO.get().and_then(|know| know(thread, signal, shared));
     let uid = get().map_or(0, |p| p.who.uid);
-    known.unwrap_or_else(|| handler::sent_info(signal, uid))
+    known.unwrap_or_else(|| handler::sent_info(signal, uid, shared))
 }
 
 /// Acts on the signals that are pending for the thread that runs.
@@ -213,25 +280,19 @@ pub fn deliver(frame: &mut TrapFrame) {
     let (Some(process), Some(thread)) = (get(), try_current()) else { return };
     let mut restart = core::mem::take(&mut thread.signals.lock().restart);
     loop {
-        let next = {
-            let mut signals = thread.signals.lock();
-            let next = signals.pending.next(signals.blocked);
-            if let Some(signal) = next {
-                signals.pending = Set(signals.pending.0 & !Set::of(signal).0);
-            }
-            next
-        };
-        let Some(signal) = next else { break };
+        // Nobody else changes what it blocks.
+        let blocked = thread.signals.lock().blocked;
+        let Some((signal, shared)) = thread.take(Set(!blocked.0)) else { break };
         let action = action(process, signal);
+        let info = signal_info(&thread, signal, shared);
         match action.handler {
             Action::IGNORE => {}
             Action::DEFAULT => match signal::default(signal) {
                 ByDefault::Ignore => {}
                 ByDefault::End => finish(End::Signal(signal)),
-                ByDefault::Crash => crash::end(frame, signal, None, signal_info(signal)),
+                ByDefault::Crash => crash::end(frame, signal, None, info),
             },
             _ => {
-                let info = signal_info(signal);
                 let done =
                     handler::run(frame, process, &thread, signal, &action, info, &mut restart);
                 if !done {
@@ -279,6 +340,7 @@ pub fn spawn_thread(
     let own = Box::new(thread.clone());
     let context = UserContext::new(process.table, 0, tls, own).ok_or(Error::NoMemory)?;
     announce(tid)?;
+    PASS_ON.call_once(|| pass_on);
     {
         let mut threads = process.threads.lock();
         threads.try_reserve(1).map_err(|_| Error::NoMemory)?;
@@ -360,6 +422,7 @@ pub fn exit_thread(status: u8) -> ! {
         if last {
             exit(status);
         }
+        pass_on(Set(u64::MAX));
         let robust = thread.robust_list.load(Ordering::Relaxed);
         if robust != 0 {
             crate::syscall::futex::release_robust(robust, thread.tid);

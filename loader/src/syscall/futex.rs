@@ -162,7 +162,9 @@ pub fn release_robust(head: usize, tid: u32) {
     }
 }
 
-fn requeue(from: usize, to: usize, wakes: usize, moves: usize, expected: Option<u32>) -> Outcome {
+fn requeue(from: usize, to: usize, wakes: i32, moves: i32, expected: Option<u32>) -> Outcome {
+    let [wakes, moves] = [wakes, moves].map(usize::try_from);
+    let (Ok(wakes), Ok(moves)) = (wakes, moves) else { return Err(Errno::EINVAL) };
     if !to.is_multiple_of(4) {
         return Err(Errno::EINVAL);
     }
@@ -180,7 +182,7 @@ fn requeue(from: usize, to: usize, wakes: usize, moves: usize, expected: Option<
             moved += 1;
         }
     }
-    Ok(if expected.is_some() { woken + moved } else { woken })
+    Ok(woken + moved)
 }
 
 /// `FUTEX_WAKE_OP`: changes the second futex, wakes waiters of the first, and of the second
@@ -229,7 +231,8 @@ fn wake_op(first: usize, wakes: usize, second: usize, wakes2: usize, encoded: u3
 }
 
 syscall! {
-    /// `futex(2)`, without the priority-inheriting operations.
+    /// `futex(2)`, without the priority-inheriting operations. Two mappings of one page are two
+    /// futexes.
     fn futex(address: usize, operation: u32, value: u32, timeout: usize, second: usize, value3: u32) {
         let realtime = operation & op::CLOCK_REALTIME != 0;
         let operation = operation & !(op::PRIVATE | op::CLOCK_REALTIME);
@@ -261,8 +264,10 @@ syscall! {
                 }
                 Ok(wake(&mut WAITERS.lock(), address, count, bits))
             }
-            op::REQUEUE => requeue(address, second, count, count2, None),
-            op::CMP_REQUEUE => requeue(address, second, count, count2, Some(value3)),
+            op::REQUEUE => requeue(address, second, value.cast_signed(), timeout as i32, None),
+            op::CMP_REQUEUE => {
+                requeue(address, second, value.cast_signed(), timeout as i32, Some(value3))
+            }
             op::WAKE_OP => wake_op(address, count, second, count2, value3),
             _ => Err(Errno::ENOSYS),
         }

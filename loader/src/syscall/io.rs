@@ -111,26 +111,31 @@ fn write_from(file: &OpenFile, from: usize, len: usize, at: Position) -> Outcome
     outcome
 }
 
-/// Calls `each` with the elements of a `struct iovec` array until one is not used up.
-fn for_vector(
-    vector: usize,
-    count: usize,
-    mut each: impl FnMut(usize, usize, usize) -> Outcome,
-) -> Outcome {
+/// Reads into the elements of a `struct iovec` array, or writes from them, until one is not used
+/// up. Other writes may come between them.
+fn vectored(fd: i32, vector: usize, count: usize, start: Position, writes: bool) -> Outcome {
+    let file = process()?.file(fd)?;
     if count > MAX_VECTOR {
         return Err(Errno::EINVAL);
     }
-    let mut total = 0;
-    for i in 0..count {
+    let element = |i: usize| -> Result<(usize, usize), Errno> {
         let at = vector.checked_add(i * 16).ok_or(Error::Fault)?;
         let (base, len) = (user::read_u64(at)? as usize, user::read_u64(at + 8)? as usize);
-        if len > isize::MAX as usize {
-            return Err(Errno::EINVAL);
-        }
-        if len == 0 {
+        if len > isize::MAX as usize { Err(Errno::EINVAL) } else { Ok((base, len)) }
+    };
+    let mut total = 0;
+    // What is wrong anywhere is said before anything is moved.
+    for i in 0..2 * count {
+        let (base, len) = element(i % count)?;
+        if len == 0 || i < count {
             continue;
         }
-        match each(base, len, total) {
+        let at = match start {
+            Position::Own => Position::Own,
+            Position::At(offset) => Position::At(offset.saturating_add(total as u64)),
+        };
+        let transfer = if writes { write_from } else { read_to };
+        match transfer(&file, base, len, at) {
             Ok(n) => {
                 total += n;
                 if n < len {
@@ -239,30 +244,22 @@ syscall! {
 
     /// `readv(2)`.
     fn readv(fd: i32, vector: usize, count: usize) {
-        let file = process()?.file(fd)?;
-        for_vector(vector, count, |at, len, _| read_to(&file, at, len, Position::Own))
+        vectored(fd, vector, count, Position::Own, false)
     }
 
     /// `writev(2)`. Other writes may come between the parts.
     fn writev(fd: i32, vector: usize, count: usize) {
-        let file = process()?.file(fd)?;
-        for_vector(vector, count, |at, len, _| write_from(&file, at, len, Position::Own))
+        vectored(fd, vector, count, Position::Own, true)
     }
 
     /// `preadv(2)`.
     fn preadv(fd: i32, vector: usize, count: usize, at: i64) {
-        let (file, start) = (process()?.file(fd)?, offset(at)?);
-        for_vector(vector, count, |at, len, done| {
-            read_to(&file, at, len, Position::At(start.saturating_add(done as u64)))
-        })
+        vectored(fd, vector, count, Position::At(offset(at)?), false)
     }
 
-    /// `pwritev(2)`.
+    /// `pwritev(2)`. Other writes may come between the parts.
     fn pwritev(fd: i32, vector: usize, count: usize, at: i64) {
-        let (file, start) = (process()?.file(fd)?, offset(at)?);
-        for_vector(vector, count, |at, len, done| {
-            write_from(&file, at, len, Position::At(start.saturating_add(done as u64)))
-        })
+        vectored(fd, vector, count, Position::At(offset(at)?), true)
     }
 
     /// `preadv2(2)`, without flags.
@@ -270,23 +267,15 @@ syscall! {
         if how != 0 {
             return Err(Errno::EOPNOTSUPP);
         }
-        let (file, start) = (process()?.file(fd)?, position(at)?);
-        for_vector(vector, count, |at, len, done| match start {
-            Position::Own => read_to(&file, at, len, start),
-            Position::At(o) => read_to(&file, at, len, Position::At(o.saturating_add(done as u64))),
-        })
+        vectored(fd, vector, count, position(at)?, false)
     }
 
-    /// `pwritev2(2)`, without flags.
+    /// `pwritev2(2)`, without flags. Other writes may come between the parts.
     fn pwritev2(fd: i32, vector: usize, count: usize, at: i64, _high: usize, how: u32) {
         if how != 0 {
             return Err(Errno::EOPNOTSUPP);
         }
-        let (file, start) = (process()?.file(fd)?, position(at)?);
-        for_vector(vector, count, |at, len, done| match start {
-            Position::Own => write_from(&file, at, len, start),
-            Position::At(o) => write_from(&file, at, len, Position::At(o.saturating_add(done as u64))),
-        })
+        vectored(fd, vector, count, position(at)?, true)
     }
 
     /// `lseek(2)`, without holes (`SEEK_HOLE` finds the end).

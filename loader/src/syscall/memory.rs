@@ -48,9 +48,6 @@ fn file_backing(
     prot: Prot,
     shared: bool,
 ) -> Result<(Backing, bool), Error> {
-    if !offset.is_multiple_of(PAGE_SIZE as u64) {
-        return Err(Error::Invalid);
-    }
     if !file.may_read() {
         return Err(Error::AccessDenied);
     }
@@ -74,7 +71,7 @@ syscall! {
             map::SHARED | map::SHARED_VALIDATE => true,
             _ => return Err(Errno::EINVAL),
         };
-        if len == 0 {
+        if len == 0 || !offset.is_multiple_of(PAGE_SIZE as u64) {
             return Err(Errno::EINVAL);
         }
         let len = len.checked_next_multiple_of(PAGE_SIZE).ok_or(Error::NoMemory)?;

@@ -18,6 +18,7 @@ mod names;
 mod open;
 mod poll;
 mod process;
+mod queue;
 mod signals;
 mod stat;
 pub mod time;

@@ -2,8 +2,8 @@
 
 use super::open::{Base, read_path};
 use super::{Errno, Outcome, process, syscall};
-use crate::fs::access;
 use crate::fs::walk::{Last, Parent};
+use crate::fs::{Path, access};
 use crate::user;
 use alloc::boxed::Box;
 use driver_api::Error;
@@ -33,6 +33,11 @@ fn place(fd: i32, path: usize, itself: Error) -> Result<(Parent, Box<[u8]>), Err
     Ok((parent, name))
 }
 
+/// What is called `name` in `dir`.
+fn entry(dir: &Path, name: &[u8]) -> Result<Path, Error> {
+    process()?.walk(Some(dir), |w| w.step(dir, name))
+}
+
 fn make(fd: i32, path: usize, kind: FileType, mode: u32, device: u64, target: &[u8]) -> Outcome {
     let process = process()?;
     let (parent, name) = place(fd, path, Error::Exists)?;
@@ -41,7 +46,7 @@ fn make(fd: i32, path: usize, kind: FileType, mode: u32, device: u64, target: &[
     }
     let dir = &parent.dir;
     // That it is there is said before that it may not be made.
-    match process.walk(Some(dir), |w| w.step(dir, &name)) {
+    match entry(dir, &name) {
         Ok(_) => return Err(Error::Exists.into()),
         Err(Error::NotFound) => {}
         Err(e) => return Err(e.into()),
@@ -72,7 +77,9 @@ fn remove(fd: i32, path: usize, directory: bool) -> Outcome {
     let itself = if directory { Error::Invalid } else { Error::IsDirectory };
     let (parent, name) = place(fd, path, itself)?;
     if parent.want_directory && !directory {
-        return Err(Error::NotDirectory.into());
+        let found = entry(&parent.dir, &name)?;
+        let is_directory = found.inode().metadata().kind == FileType::Directory;
+        return Err(if is_directory { Error::IsDirectory } else { Error::NotDirectory }.into());
     }
     process.mounts.remove(process.who, &parent.dir, &name, directory, super::time::now())?;
     Ok(0)
@@ -90,8 +97,7 @@ fn rename(from_fd: i32, from: usize, to_fd: i32, to: usize, how: u32) -> Outcome
     let (to, to_name) = place(to_fd, to, Error::Busy)?;
     let now = super::time::now();
     if from.want_directory || to.want_directory {
-        let dir = &from.dir;
-        let source = process.walk(Some(dir), |w| w.step(dir, &from_name))?;
+        let source = entry(&from.dir, &from_name)?;
         if source.inode().metadata().kind != FileType::Directory {
             return Err(Error::NotDirectory.into());
         }
@@ -108,6 +114,10 @@ fn link(from_fd: i32, from: usize, to_fd: i32, to: usize, how: u32) -> Outcome {
     let source =
         super::open::find(from_fd, from, how & AT_SYMLINK_FOLLOW != 0, how & AT_EMPTY_PATH != 0)?;
     let (parent, name) = place(to_fd, to, Error::Exists)?;
+    // A file, for what is behind a `/` would have to be a directory.
+    if parent.want_directory {
+        return Err(Error::NotFound.into());
+    }
     let dir = &parent.dir;
     if !alloc::sync::Arc::ptr_eq(&source.mount, &dir.mount) {
         return Err(Error::CrossDevice.into());

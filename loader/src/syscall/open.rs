@@ -123,7 +123,9 @@ fn open(fd: i32, path: usize, raw: u32, mode: u32) -> Outcome {
     let place_only = how & flags::PATH != 0;
     match meta.kind {
         FileType::Symlink if !place_only => return Err(Error::TooManySymlinks.into()),
-        FileType::Directory if how & (flags::ACCMODE | flags::CREAT) != 0 && !place_only => {
+        FileType::Directory
+            if how & (flags::ACCMODE | flags::CREAT | flags::TRUNC) != 0 && !place_only =>
+        {
             return Err(Error::IsDirectory.into());
         }
         FileType::Directory => {}
@@ -164,6 +166,9 @@ fn entries(fd: i32, to: usize, len: usize) -> Outcome {
     const HEAD: usize = 19;
     let file = process()?.file(fd)?;
     let path = file.directory()?.clone();
+    if path.dentry.removed() {
+        return Err(Error::NotFound.into());
+    }
     let len = len.min(1 << 16);
     let mut out: Vec<u8> = Vec::new();
     let parent =

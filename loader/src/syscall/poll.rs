@@ -68,6 +68,11 @@ pub(super) fn with_mask(mask: usize, size: usize, f: impl FnOnce() -> Outcome) -
     outcome
 }
 
+/// Where nothing was ready in time, a signal that came meanwhile counts, as in Linux.
+fn or_interrupted(outcome: Outcome) -> Outcome {
+    if outcome == Ok(0) && current().ready() { Err(Errno::EINTR) } else { outcome }
+}
+
 /// A bit set of descriptors of `select`.
 fn read_set(at: usize, count: usize) -> Result<Vec<u64>, Error> {
     let mut words = Vec::new();
@@ -145,7 +150,7 @@ syscall! {
     /// `ppoll(2)`. The time left is not written back.
     fn ppoll(fds: usize, count: usize, timeout: usize, mask: usize, size: usize) {
         let deadline = deadline_after(timeout)?;
-        with_mask(mask, size, || poll(fds, count, deadline))
+        with_mask(mask, size, || or_interrupted(poll(fds, count, deadline)))
     }
 
     /// `select(2)`. The time left is not written back.
@@ -155,6 +160,10 @@ syscall! {
         } else {
             let secs = user::read_u64(timeout)?;
             let micros = user::read_u64(timeout.checked_add(8).ok_or(Error::Fault)?)?;
+            // Neither is negative.
+            if (secs | micros).cast_signed() < 0 {
+                return Err(Errno::EINVAL);
+            }
             let ns = secs.saturating_mul(1_000_000_000).saturating_add(micros.saturating_mul(1000));
             Some(time::now_ns().saturating_add(ns))
         };
@@ -174,6 +183,7 @@ syscall! {
         } else {
             (user::read_u64(mask)?, user::read_u64(mask.checked_add(8).ok_or(Error::Fault)?)?)
         };
-        with_mask(at as usize, size as usize, || select(count, [read, write, except], deadline))
+        let sets = [read, write, except];
+        with_mask(at as usize, size as usize, || or_interrupted(select(count, sets, deadline)))
     }
 }

@@ -13,18 +13,19 @@ use driver_api::Error;
 const UNLIMITED: u64 = u64::MAX;
 
 /// `RLIMIT_*` that are not unlimited: number, soft, hard.
-const LIMITS: [(u32, u64, u64); 3] = [
-    (3, 8 << 20, UNLIMITED),                 // STACK
-    (4, 0, 0),                               // CORE
-    (7, MAX_FILES as u64, MAX_FILES as u64), // NOFILE
+const LIMITS: [(u32, u64, u64); 2] = [
+    (3, 8 << 20, UNLIMITED), // STACK
+    (4, 0, 0),               // CORE
 ];
 
-/// `RLIMIT_CPU`, the one that can be changed.
+/// `RLIMIT_CPU` and `RLIMIT_NOFILE`, which can be changed.
 const CPU: u32 = 0;
+const FILES: u32 = 7;
 
 fn limit(resource: u32) -> Result<(u64, u64), Errno> {
     match resource {
         CPU => return Ok(cpu_clock::limit()),
+        FILES => return Ok((process()?.files.lock().limit() as u64, MAX_FILES as u64)),
         16.. => return Err(Errno::EINVAL),
         _ => {}
     }
@@ -32,8 +33,8 @@ fn limit(resource: u32) -> Result<(u64, u64), Errno> {
     Ok(found.map_or((UNLIMITED, UNLIMITED), |l| (l.1, l.2)))
 }
 
-/// Sets a limit as a `struct rlimit` at `from` says. Those but that of CPU time do not change;
-/// asking for no more than there is succeeds.
+/// Sets a limit as a `struct rlimit` at `from` says. Those but that of CPU time and the soft one
+/// of descriptors do not change; asking for no more than there is succeeds.
 fn set_limit(resource: u32, from: usize) -> Outcome {
     let (_, hard) = limit(resource)?;
     let new = user::read_u64(from)?;
@@ -49,7 +50,13 @@ fn set_limit(resource: u32, from: usize) -> Outcome {
         cpu_clock::set_limit(new, new_hard)?;
         return Ok(0);
     }
-    if new_hard > hard { Err(Errno::EPERM) } else { Ok(0) }
+    if new_hard > hard {
+        return Err(Errno::EPERM);
+    }
+    if resource == FILES {
+        process()?.files.lock().set_limit(new as usize);
+    }
+    Ok(0)
 }
 
 fn write_limit(to: usize, (soft, hard): (u64, u64)) -> Result<(), Error> {
@@ -295,8 +302,8 @@ syscall! {
         Ok(0)
     }
 
-    /// `setrlimit(2)`: limits but that of CPU time do not change; asking for no more than
-    /// there is succeeds.
+    /// `setrlimit(2)`: limits but that of CPU time and the soft one of descriptors do not
+    /// change; asking for no more than there is succeeds.
     fn setrlimit(resource: u32, from: usize) {
         set_limit(resource, from)
     }

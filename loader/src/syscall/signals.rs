@@ -1,6 +1,6 @@
 //! Signals.
 
-use super::{Errno, Outcome, process, syscall};
+use super::{Errno, Outcome, process, queue, syscall, timers};
 use crate::arch::signal::INFO_LEN;
 use crate::process::{PID, UserThread, current, send_to_process, signal_info};
 use crate::signal::{Action, Set, number};
@@ -46,7 +46,8 @@ pub(super) fn thread(tid: i32) -> Result<Arc<UserThread>, Errno> {
     found.ok_or(Errno::ESRCH)
 }
 
-/// Sends `signal` (0: only looks whether it could).
+/// Sends `signal` (0: only looks whether it could). One that is pending already is not sent
+/// a second time.
 fn send(tid: i32, signal: u32) -> Outcome {
     let thread = thread(tid)?;
     if signal != 0 {
@@ -55,15 +56,31 @@ fn send(tid: i32, signal: u32) -> Outcome {
     Ok(0)
 }
 
+/// What [`crate::process::signal_info`] asks, when there are such signals.
+pub(super) fn known_info(thread: &UserThread, signal: u8, shared: bool) -> Option<[u8; INFO_LEN]> {
+    queue::take(thread, signal, shared).or_else(|| timers::info(thread, signal, shared))
+}
+
 /// Takes a signal of `set` that is pending, with its `siginfo`.
 fn take_pending(thread: &UserThread, set: Set) -> Option<(u8, [u8; INFO_LEN])> {
-    let signal = {
-        let mut signals = thread.signals.lock();
-        let signal = signals.pending.next(Set(!set.0))?;
-        signals.pending = Set(signals.pending.0 & !Set::of(signal).0);
-        signal
-    };
-    Some((signal, signal_info(signal)))
+    let (signal, shared) = thread.take(set)?;
+    Some((signal, signal_info(thread, signal, shared)))
+}
+
+/// Waits until there is a signal to deliver.
+fn until_ready(thread: &UserThread) -> Errno {
+    use crate::thread::{current as running, sleep_until};
+    loop {
+        // A wake-up that came before is for what is found now.
+        running().take_interrupt();
+        if thread.ready() {
+            break;
+        }
+        sleep_until(u64::MAX, true);
+    }
+    // Delivered on the way out.
+    thread.wake();
+    Errno::EINTR
 }
 
 /// Waits for a signal of `set`, which the thread blocks.
@@ -77,11 +94,7 @@ fn wait_for(set: Set, deadline: Option<u64>) -> Result<(u8, [u8; INFO_LEN]), Err
         if let Some(found) = take_pending(&thread, set) {
             break Ok(found);
         }
-        let other = {
-            let signals = thread.signals.lock();
-            signals.pending.next(signals.blocked).is_some()
-        };
-        if other {
+        if thread.ready() {
             break Err(Errno::EINTR);
         }
         if sleep_until(deadline.unwrap_or(u64::MAX), true) == Woken::TimedOut {
@@ -174,7 +187,7 @@ syscall! {
         let pending = {
             let thread = current();
             let signals = thread.signals.lock();
-            signals.pending.0 & signals.blocked.0
+            signals.pending().0 & signals.blocked.0
         };
         user::write(to, pending.to_le_bytes().get(..size).unwrap_or(&[]))?;
         Ok(0)
@@ -188,15 +201,14 @@ syscall! {
         let mask = Set(user::read_u64(mask)? & !Set::UNBLOCKABLE.0);
         let thread = current();
         let old = thread.set_blocked(mask);
+        let ended = until_ready(&thread);
         thread.restore_blocked_later(old);
-        while crate::thread::sleep_until(u64::MAX, true) != crate::thread::Woken::Interrupted {}
-        Err(Errno::EINTR)
+        Err(ended)
     }
 
     /// `pause(2)`.
     fn pause() {
-        while crate::thread::sleep_until(u64::MAX, true) != crate::thread::Woken::Interrupted {}
-        Err(Errno::EINTR)
+        Err(until_ready(&current()))
     }
 
     /// `sigaltstack(2)`.

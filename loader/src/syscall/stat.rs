@@ -134,8 +134,8 @@ syscall! {
 
     /// `statx(2)`: the basic set, whatever is asked for.
     fn statx(fd: i32, path: usize, how: u32, mask: u32, to: usize) {
-        // STATX__RESERVED
-        if !known_at_flags(how) || mask & 0x8000_0000 != 0 {
+        // STATX__RESERVED; AT_STATX_FORCE_SYNC and AT_STATX_DONT_SYNC exclude each other.
+        if !known_at_flags(how) || mask & 0x8000_0000 != 0 || how & 0x6000 == 0x6000 {
             return Err(Errno::EINVAL);
         }
         let (meta, mount) = find_at(fd, path, how)?;

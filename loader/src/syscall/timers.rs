@@ -2,6 +2,7 @@
 
 use super::cpu_clock::{self, CpuClock};
 use super::events::open_stream;
+use super::signals::known_info;
 use super::time::{clock, read_timespec, to_monotonic};
 use super::{Errno, Outcome, process, syscall};
 use crate::arch::signal::INFO_LEN;
@@ -65,6 +66,8 @@ struct State {
     interval: u64,
     /// How often it has expired without being asked.
     expired: u64,
+    /// How often beyond the first when its signal was last delivered.
+    overrun: u32,
     set: Option<TimerId>,
     /// What a clock of CPU time said at the last look.
     looked: u64,
@@ -151,17 +154,32 @@ impl Timer {
         (state.next != 0).then_some((state.next, goes))
     }
 
-    /// How often it has expired since it was asked last.
-    fn take(&self) -> u64 {
-        core::mem::take(&mut self.state.lock().expired)
+    /// Whether it has expired with a signal of this number, to the process (`shared`) or to `thread`.
+    fn has_sent(&self, thread: &UserThread, number: u8, shared: bool) -> bool {
+        let sent = match &self.action {
+            Action::Process(signal, _) => shared && *signal == number,
+            Action::Thread(signal, _, to) => {
+                !shared && *signal == number && core::ptr::eq(to.as_ptr(), thread)
+            }
+            Action::Wake | Action::Nothing => false,
+        };
+        sent && self.state.lock().expired > 0
     }
 
-    fn signal(&self) -> Option<(u8, u64)> {
-        match self.action {
-            Action::Process(signal, value) | Action::Thread(signal, value, _) => {
-                Some((signal, value))
+    /// Sends its signal.
+    fn send(&self) {
+        match &self.action {
+            Action::Process(signal, _) => {
+                if let Some(process) = crate::process::get() {
+                    send_to_process(process, *signal);
+                }
             }
-            Action::Wake | Action::Nothing => None,
+            Action::Thread(signal, _, thread) => {
+                if let Some(thread) = thread.upgrade() {
+                    thread.send(*signal);
+                }
+            }
+            Action::Wake | Action::Nothing => {}
         }
     }
 }
@@ -201,23 +219,11 @@ impl Timer {
                 state.set = Some(time::call_at(next, self.clone()));
             }
         }
-        match &self.action {
-            Action::Nothing => {}
-            Action::Wake => {
-                self.readers.wake_all();
-                poll::changed();
-            }
-            Action::Process(signal, _) => {
-                if let Some(process) = crate::process::get() {
-                    send_to_process(process, *signal);
-                }
-            }
-            Action::Thread(signal, _, thread) => {
-                if let Some(thread) = thread.upgrade() {
-                    thread.send(*signal);
-                }
-            }
+        if matches!(self.action, Action::Wake) {
+            self.readers.wake_all();
+            poll::changed();
         }
+        self.send();
     }
 }
 
@@ -270,20 +276,29 @@ fn timer(id: i32) -> core::result::Result<Arc<Timer>, Errno> {
 
 /// The `siginfo` of a signal that a timer has sent: `SI_TIMER`, its number, how often it has
 /// expired meanwhile, its value.
-fn info(signal: u8) -> Option<[u8; INFO_LEN]> {
+pub(super) fn info(thread: &UserThread, signal: u8, shared: bool) -> Option<[u8; INFO_LEN]> {
     let timers = TIMERS.lock();
-    let (id, value, times) = timers.iter().enumerate().find_map(|(id, timer)| {
+    let mut expired = timers.iter().enumerate().filter_map(|(id, timer)| {
         let timer = timer.as_ref()?;
-        let (own, value) = timer.signal()?;
-        let times = if own == signal { timer.take() } else { 0 };
-        (times > 0).then_some((id, value, times))
-    })?;
+        timer.has_sent(thread, signal, shared).then_some((id, timer))
+    });
+    let (id, timer) = expired.next()?;
+    // One signal is pending however many timers have sent it.
+    if let Some((_, other)) = expired.next() {
+        other.send();
+    }
+    let value = match timer.action {
+        Action::Process(_, value) | Action::Thread(_, value, _) => value,
+        Action::Wake | Action::Nothing => 0,
+    };
+    let mut state = timer.state.lock();
+    let times = core::mem::take(&mut state.expired);
+    state.overrun = times.saturating_sub(1).min(i32::MAX as u64) as u32;
     let mut raw = [0; INFO_LEN];
-    let overrun = u32::try_from(times - 1).unwrap_or(i32::MAX as u32).min(i32::MAX as u32);
     raw[0] = signal;
     raw[8..12].copy_from_slice(&(-2_i32).to_le_bytes());
     raw[16..20].copy_from_slice(&(id as u32).to_le_bytes());
-    raw[20..24].copy_from_slice(&overrun.to_le_bytes());
+    raw[20..24].copy_from_slice(&state.overrun.to_le_bytes());
     raw[24..32].copy_from_slice(&value.to_le_bytes());
     Some(raw)
 }
@@ -373,7 +388,7 @@ fn create(id: u32, event: usize, to: usize) -> Outcome {
     };
     let timer = Timer::new(clock, action)?;
     user::write_u32(to, slot as u32)?;
-    set_signal_info(info);
+    set_signal_info(known_info);
     if slot == timers.len() {
         timers.try_reserve(1).map_err(|_| Error::NoMemory)?;
         timers.push(None);
@@ -436,10 +451,10 @@ syscall! {
         Ok(0)
     }
 
-    /// `timer_getoverrun(2)`: of what was not delivered yet.
+    /// `timer_getoverrun(2)`.
     fn timer_getoverrun(id: i32) {
-        let expired = timer(id)?.state.lock().expired;
-        Ok(expired.saturating_sub(1).min(i32::MAX as u64) as usize)
+        let overrun = timer(id)?.state.lock().overrun;
+        Ok(overrun as usize)
     }
 
     /// `timer_delete(2)`.
