@@ -61,6 +61,23 @@ fn a_machine_of_another_arch() {
 }
 
 #[test]
+fn what_an_image_needs_is_not_taken_away() {
+    let run = ["run-qemu", "--arch", "x64", "--image", "selftest", "--profile"];
+    says(
+        &[&run[..], &["base~devfs"]].concat(),
+        &["`devfs` is needed", "the image `selftest` (the default)", "`roles = [\"~devfs\"]`"],
+    );
+    says(
+        &[&run[..], &["base~ramfs"]].concat(),
+        &[
+            "`ramfs` is needed, but `ramfs` was taken away by `~`",
+            "the root of the image `selftest` (manifests/images/selftest.toml:3:8)",
+            "leave out `~ramfs`",
+        ],
+    );
+}
+
+#[test]
 fn one_vm_runs_one_image() {
     says(&["run-qemu", "--arch", "x64,aarch64"], &["runs one image, and 2 are selected"]);
 }

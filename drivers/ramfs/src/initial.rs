@@ -24,7 +24,7 @@ pub fn root(packed: &'static [u8]) -> Result<RamFs> {
     match checked {
         Ok(image) => fill(&image),
         Err(e) => {
-            log::error!(target: "ramfs", "the bootfs: {e}");
+            log::error!(target: "ramfs", "{e}");
             Err(Error::Invalid)
         }
     }
