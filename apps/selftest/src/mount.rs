@@ -6,7 +6,7 @@ use crate::mapped::{Map, READ_WRITE, SHARED};
 use crate::{Test, failed, same};
 use std::ffi::CString;
 use std::fs::{self, File, OpenOptions};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
@@ -374,8 +374,25 @@ fn stores() -> Result<(), String> {
     unmount()
 }
 
+/// Writes to the front of the disk, which must not be mounted: a RAM disk takes memory when it is
+/// first written to, and then has all that the file system will want.
+fn all_there() -> Result<(), String> {
+    let mut disk = File::options().write(true).open("/dev/blk0").map_err(failed("/dev/blk0"))?;
+    let chunk = bytes(256 << 10, 5);
+    for _ in 0..32 {
+        match disk.write_all(&chunk) {
+            Ok(()) => {}
+            Err(e) if e.kind() == ErrorKind::StorageFull => break,
+            Err(e) => return Err(format!("writing the disk: {e}")),
+        }
+    }
+    Ok(())
+}
+
 /// A program that wants all memory gets what the cache has, and the file comes again.
 fn dropped() -> Result<(), String> {
+    // Or dirty pages could not be written back for want of memory.
+    all_there()?;
     mount(0, "format")?;
     let all = bytes(2 << 20, 9);
     fs::write(at("f"), &all).map_err(failed("write"))?;
