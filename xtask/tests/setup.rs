@@ -179,8 +179,9 @@ fn on_a_terminal(machine: &Machine, answer: &str) -> Option<(Option<i32>, String
 fn a_system_package_is_installed_after_a_question() {
     for (answer, yes) in [("y", true), ("yes", true), ("n", false), ("", false), ("what", false)] {
         let machine = Machine::new();
-        // Whoever is not root is taken through sudo.
-        machine.script("bin/sudo", "exec \"$@\"");
+        // Whoever is not root is taken through sudo, to this machine's programs and no others.
+        let bin = machine.path("bin").display().to_string();
+        machine.script("bin/sudo", &format!("program=$1; shift; exec {bin}/$program \"$@\""));
         let Some((status, shown)) = on_a_terminal(&machine, answer) else {
             return skip("a_system_package_is_installed_after_a_question: script(1) is missing");
         };
