@@ -14,7 +14,9 @@ mod bare;
 mod calls;
 mod cpu;
 mod crash;
+mod delivery;
 mod disk;
+mod edges;
 mod events;
 mod files;
 mod locks;
@@ -69,6 +71,8 @@ fn all(filter: &str) -> Vec<Test> {
         all.extend(events::TESTS);
         all.extend(cpu::TESTS);
         all.extend(locks::TESTS);
+        all.extend(delivery::TESTS);
+        all.extend(edges::TESTS);
         all.extend(calls::TESTS);
     }
     // Asked for by name only: they take all memory.

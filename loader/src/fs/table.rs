@@ -23,6 +23,12 @@ pub struct Table<T> {
     limit: usize,
 }
 
+impl<T: Clone> Default for Table<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl<T: Clone> Table<T> {
     /// No open file.
     #[must_use]

@@ -9,6 +9,7 @@ use super::arena::{Arena, put};
 use super::fixture::Fixture;
 use super::{arguments, forms, raw};
 use crate::account::{self, Account};
+use crate::delivery::{Action, sigaction};
 use crate::failed;
 use crate::memory::free_kib;
 use linux_abi::{Answer, Arg, Form, SYSCALLS};
@@ -252,13 +253,8 @@ extern "C" fn note(_signal: i32) {
 
 /// A handler without `SA_RESTART` for every signal that may have one.
 fn handle_signals() {
-    /// The C library's `sigaction`: handler, mask, flags, restorer.
-    #[repr(C)]
-    struct Action(extern "C" fn(i32), [u64; 16], i32, usize);
-    unsafe extern "C" {
-        fn sigaction(signal: i32, new: *const Action, old: *mut Action) -> i32;
-    }
-    let action = Action(note, [0; 16], 0, 0);
+    let handler = note as extern "C" fn(i32) as *const ();
+    let action = Action { handler, mask: [0; 16], flags: 0, restorer: 0 };
     // SIGSEGV, SIGBUS, SIGILL and SIGFPE stay as they are: they would be the test's own.
     for signal in (1..32).filter(|s| ![4, 7, 8, 9, 11, 19].contains(s)) {
         // SAFETY: the handler only stores a flag, and the structure is the C library's.

@@ -3,10 +3,14 @@
 mod fake;
 mod random;
 
-use super::AGE_NS;
+use super::super::PAGER;
 use super::file::Want;
 use super::reclaim::How;
+use super::{AGE_NS, Global};
+use crate::fs::file::{OpenFile, flags};
+use crate::fs::{MountTable, NewMount};
 use crate::mm::PhysAddr;
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -133,6 +137,37 @@ fn a_failed_write_out_is_counted_and_tried_again() {
         assert_eq!(file.kept.state.lock().dirty, 0);
     });
     assert_eq!(&f.disk.lock().unwrap().pages[&0][..5], b"hello");
+}
+
+#[test]
+fn a_failure_is_told_once_for_each_open_file() {
+    let (machine, cache) = machine(1000);
+    PAGER.call_once(|| Box::leak(Box::new(Global(cache))));
+    let f = Fake::new(P, 0);
+    let (_mounts, root) = MountTable::new(NewMount::plain(f.clone(), "fake"));
+    let path = Arc::new(root);
+    let open = || OpenFile::new(Some(path.clone()), None, flags::RDWR);
+    let fail = |fails| f.disk.lock().unwrap().fail_write = fails;
+    let (a, b) = (open(), open());
+    a.write(b"lost?").unwrap();
+    fail(true);
+    // Whoever asked for it, and again while it goes on.
+    assert_eq!((a.sync(), a.sync()), (Err(Error::Io), Err(Error::Io)));
+    fail(false);
+    let late = open();
+    assert_eq!((a.sync(), a.sync()), (Ok(()), Ok(())));
+    // The other one did not hear of it yet; one that was opened later does not.
+    assert_eq!((b.sync(), b.sync(), late.sync()), (Err(Error::Io), Ok(()), Ok(())));
+    // Nor does it matter that nobody asked: the writer's failure is told to all, once each.
+    b.write(b"old").unwrap();
+    fail(true);
+    machine.now.store(AGE_NS + 1, Ordering::Relaxed);
+    cache.write_aged();
+    fail(false);
+    for file in [&a, &b, &late] {
+        assert_eq!((file.sync(), file.sync()), (Err(Error::Io), Ok(())));
+    }
+    assert_eq!(&f.disk.lock().unwrap().pages[&0][..5], b"oldt?");
 }
 
 #[test]
