@@ -26,7 +26,7 @@ pub struct ProcessFiles {
 
 #[cfg(target_os = "none")]
 unsafe extern "Rust" {
-    /// In the kernel (`loader/src/process/proc.rs`).
+    /// In the kernel (`loader/src/drivers/files.rs`).
     safe fn osier_process_files() -> &'static ProcessFiles;
 }
 
