@@ -44,7 +44,7 @@ const LTO: [&str; 6] = [
 /// units (5 otherwise; 50 at level `s`): some calls that are saved make up for their copies, and
 /// code that runs once, at boot, runs through fewer of them. A table of jumps is made from so many
 /// cases on (4 otherwise): below, comparisons are shorter.
-const SMALL: [&str; 4] = ["-mllvm", "-inline-threshold=30", "-mllvm", "-min-jump-table-entries=8"];
+const SMALL: [&str; 4] = ["-mllvm", "-inline-threshold=25", "-mllvm", "-min-jump-table-entries=8"];
 
 /// The arguments of `rust-lld` that link a kernel.
 #[must_use]
