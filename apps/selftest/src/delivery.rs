@@ -4,8 +4,8 @@
 use crate::calls::raw;
 use crate::events::{call, close, setting};
 use crate::{Test, same};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -291,43 +291,52 @@ fn suspended() -> Result<(), String> {
     mask(1, bit(USR1) | bit(USR2))
 }
 
-/// What `f` gives while the thread gets a signal with a handler of these flags.
-fn with_signal(flags: i32, f: impl Fn() -> isize) -> Result<(isize, usize), String> {
+/// What `f` gives while the thread gets a signal with a handler of these flags, and whether the
+/// handler ran. One that comes before `f` waits interrupts nothing, so another follows, but never
+/// so many that there is no room for what is seen.
+fn with_signal(flags: i32, f: impl Fn() -> isize) -> Result<(isize, bool), String> {
     handle(USR1, see, flags, 0)?;
-    let own = tid();
+    let (own, done) = (tid(), Arc::new(AtomicBool::new(false)));
+    let told = done.clone();
     let other = thread::spawn(move || {
-        thread::sleep(Duration::from_millis(10));
-        raw::named("tgkill", &[1, own, USR1])
+        for _ in 0..60 {
+            thread::sleep(Duration::from_millis(10));
+            if told.load(Ordering::SeqCst) {
+                break;
+            }
+            raw::named("tgkill", &[1, own, USR1]);
+        }
     });
     let result = f();
+    done.store(true, Ordering::SeqCst);
     other.join().map_err(|_| "panicked")?;
-    Ok((result, seen().len()))
+    Ok((result, !seen().is_empty()))
 }
 
 fn interrupted() -> Result<(), String> {
     let event = call("eventfd2", &[0, 0])?;
     let mut value = 0_u64;
     let at = (&raw mut value).expose_provenance();
-    same!(with_signal(0, || raw::named("read", &[event, at, 8]))?, (EINTR, 1));
+    same!(with_signal(0, || raw::named("read", &[event, at, 8]))?, (EINTR, true));
     let poster = thread::spawn(move || {
         thread::sleep(Duration::from_millis(40));
         crate::events::post(event, 5)
     });
-    same!(with_signal(RESTART, || raw::named("read", &[event, at, 8]))?, (8, 1));
+    same!(with_signal(RESTART, || raw::named("read", &[event, at, 8]))?, (8, true));
     poster.join().map_err(|_| "panicked")??;
-    // Waits with a time-out are never made again.
-    let half = [0_u64, 500_000_000];
-    let half = half.as_ptr().expose_provenance();
+    // Waits with a time-out, which is far away, are never made again.
+    let long = [1000_u64, 0];
+    let long = long.as_ptr().expose_provenance();
     let word = 0_u32;
     let word = (&raw const word).expose_provenance();
     let mut files = [event as u64 | 1 << 32];
     let files = files.as_mut_ptr().expose_provenance();
-    same!(with_signal(RESTART, || raw::named("ppoll", &[files, 1, half, 0, 8]))?, (EINTR, 1));
-    same!(with_signal(RESTART, || raw::named("futex", &[word, 128, 0, half]))?, (EINTR, 1));
+    same!(with_signal(RESTART, || raw::named("ppoll", &[files, 1, long, 0, 8]))?, (EINTR, true));
+    same!(with_signal(RESTART, || raw::named("futex", &[word, 128, 0, long]))?, (EINTR, true));
     let mut left = [9_u64; 2];
     let left_at = left.as_mut_ptr().expose_provenance();
-    same!(with_signal(RESTART, || raw::named("nanosleep", &[half, left_at]))?, (EINTR, 1));
-    same!(left[0] == 0 && (1..500_000_000).contains(&left[1]), true);
+    same!(with_signal(RESTART, || raw::named("nanosleep", &[long, left_at]))?, (EINTR, true));
+    same!((1..1000).contains(&left[0]) && left[1] < 1_000_000_000, true);
     // One that is ignored interrupts nothing: SIGCHLD.
     let own = tid();
     let other = thread::spawn(move || {
@@ -352,19 +361,33 @@ fn timers() -> Result<(), String> {
         let often = setting(Duration::from_millis(1), Duration::from_millis(1));
         call("timer_settime", &[*id as usize, 0, often.as_ptr().expose_provenance(), 0])?;
     }
-    thread::sleep(Duration::from_millis(12));
-    mask(1, bit(RT))?;
-    let mut values: Vec<_> = seen().iter().map(|s| (s[1], s[2])).collect();
-    values.sort_unstable();
-    values.dedup();
+    // A CPU that looks after a timer may be one that the host has taken away: it comes later then.
+    let mut values = Vec::new();
+    for _ in 0..100 {
+        thread::sleep(Duration::from_millis(12));
+        mask(1, bit(RT))?;
+        values.extend(seen().iter().map(|s| (s[1], s[2])));
+        mask(0, bit(RT))?;
+        values.sort_unstable();
+        values.dedup();
+        if values.len() > 1 {
+            break;
+        }
+    }
     // SI_TIMER, from both.
     same!(values, [(-2, 7), (-2, 8)]);
-    mask(0, bit(RT))?;
     // What has expired many times is one signal, and it is said how many it stands for.
-    thread::sleep(Duration::from_millis(12));
-    same!(wait(bit(RT), 0), RT as isize);
-    let [first, second] = ids.map(|id| raw::named("timer_getoverrun", &[id as usize]));
-    same!(first.max(second) >= 4, true);
+    let mut most = 0;
+    for _ in 0..100 {
+        thread::sleep(Duration::from_millis(12));
+        same!([RT as isize, EAGAIN].contains(&wait(bit(RT), 0)), true);
+        let overruns = ids.map(|id| raw::named("timer_getoverrun", &[id as usize]));
+        most = overruns.into_iter().fold(most, isize::max);
+        if most >= 4 {
+            break;
+        }
+    }
+    same!(most >= 4, true);
     for id in ids {
         call("timer_delete", &[id as usize])?;
     }
