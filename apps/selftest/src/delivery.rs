@@ -51,6 +51,8 @@ static SEEN: Mutex<Vec<[i32; 4]>> = Mutex::new(Vec::new());
 /// Where the alternate stack of the test is.
 static STACK: AtomicUsize = AtomicUsize::new(0);
 const STACK_LEN: usize = 64 << 10;
+/// How often [`see`] has run.
+static RAN: AtomicUsize = AtomicUsize::new(0);
 /// How many handlers [`again`] still begins.
 static LEFT: AtomicUsize = AtomicUsize::new(0);
 
@@ -60,6 +62,7 @@ extern "C" fn see(signal: i32, info: *const [i32; 32], _context: usize) {
     let on = at.wrapping_sub(STACK.load(Ordering::SeqCst)) < STACK_LEN;
     // SAFETY: the kernel's `siginfo`: 128 bytes.
     let info = unsafe { &*info };
+    RAN.fetch_add(1, Ordering::SeqCst);
     // The tests block what comes while they look, and nothing here allocates: there is room.
     if let Ok(mut seen) = SEEN.try_lock() {
         seen.push([signal, info[2], info[6], i32::from(on)]);
@@ -318,8 +321,12 @@ fn interrupted() -> Result<(), String> {
     let mut value = 0_u64;
     let at = (&raw mut value).expose_provenance();
     same!(with_signal(0, || raw::named("read", &[event, at, 8]))?, (EINTR, true));
+    // Something to read comes when a handler has run, however late that is.
+    let before = RAN.load(Ordering::SeqCst);
     let poster = thread::spawn(move || {
-        thread::sleep(Duration::from_millis(40));
+        while RAN.load(Ordering::SeqCst) == before {
+            thread::sleep(Duration::from_millis(5));
+        }
         crate::events::post(event, 5)
     });
     same!(with_signal(RESTART, || raw::named("read", &[event, at, 8]))?, (8, true));
