@@ -20,6 +20,7 @@ pub const TESTS: &[Test] = &[
     ("edges: futexes", futexes),
     ("edges: robust futexes", robust),
     ("edges: names of threads, the system", system),
+    ("edges: the kernel's log", log),
 ];
 
 const AT_CWD: usize = -100_isize as usize;
@@ -466,5 +467,38 @@ fn system() -> Result<(), String> {
     // STATX_BASIC_STATS are all there; what excludes each other.
     same!((with_path("statx", "/etc/motd", &[0, 0x7ff, at])?, wide[0] & 0x7ff), (0, 0x7ff));
     same!(with_path("statx", "/etc/motd", &[0x6000, 0x7ff, at])?, EINVAL);
+    Ok(())
+}
+
+/// What `dmesg` does.
+fn log() -> Result<(), String> {
+    let mut bytes = vec![0_u8; 32 << 10];
+    let at = bytes.as_mut_ptr().expose_provenance();
+    let syslog = |what: usize, len: usize| raw::named("syslog", &[what, at, len]);
+    same!(
+        (syslog(10, 0) > 0 && syslog(10, 0) as usize <= bytes.len(), syslog(9999, 1)),
+        (true, EINVAL)
+    );
+    same!((syslog(3, usize::MAX), raw::named("syslog", &[3, 0, 9])), (EINVAL, EINVAL));
+    // A call that is not there is reported once, as a warning.
+    let missing = raw::named("futex_waitv", &[]);
+    same!((missing, raw::named("futex_waitv", &[])), (-38, -38));
+    let n = syslog(3, bytes.len());
+    let text = String::from_utf8_lossy(bytes.get(..n as usize).unwrap_or(&[])).into_owned();
+    let reports = |text: &str| text.lines().filter(|l| l.contains("futex_waitv")).count();
+    same!(reports(&text), 1);
+    same!(text.lines().all(|l| l.starts_with('<') && l.get(2..4) == Some(">[")), true);
+    let line = text.lines().find(|l| l.contains("futex_waitv")).unwrap_or_default();
+    same!((line.starts_with("<4>["), line.contains("] WARN syscall: ")), (true, true));
+    // A short buffer has the last lines, whole.
+    let last = text.lines().last().unwrap_or_default();
+    same!(syslog(3, last.len() + 2), last.len() as isize + 1);
+    same!(bytes.starts_with(last.as_bytes()), true);
+    same!((syslog(3, last.len()), syslog(4, bytes.len()), syslog(3, bytes.len())), (0, n, 0));
+    // What comes later is there again.
+    same!((raw::named("futex_requeue", &[]), syslog(3, bytes.len()) > 0), (-38, true));
+    for bad in [8, END, usize::MAX - 4096] {
+        same!(raw::named("syslog", &[3, bad, bytes.len()]), EFAULT);
+    }
     Ok(())
 }

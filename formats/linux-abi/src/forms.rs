@@ -350,6 +350,8 @@ pub static FORMS: &[Form] = &[
     form("sync", &[]),
     form("syncfs", &[File]),
     form("sysinfo", &[Out(112)]),
+    // How much is written depends on the log: `selftest edges` has its bad pointers.
+    form("syslog", &[Is(10), Address, Any(1024)]),
     form("tgkill", &[Is(1), Is(1), Is(0)]),
     form("time", &[OutOrNull(8)]),
     form("timer_create", &[Any(1), InOrNull(NO_SIGNAL), Out(4)]),

@@ -6,6 +6,7 @@
 
 mod clone;
 pub mod cpu_clock;
+mod dmesg;
 mod errno;
 mod events;
 pub mod futex;
