@@ -93,9 +93,10 @@ fn meminfo(out: &mut dyn Write) -> Result {
 
 /// The kernel heap's sizes of objects (`slabinfo(5)`, version 2.1, without the tunables).
 fn slabinfo(out: &mut dyn Write) -> Result {
+    let classes = heap::classes();
     out.write_str("slabinfo - version: 2.1\n")?;
     out.write_str("# name <active_objs> <num_objs> <objsize> <objperslab> <pagesperslab>\n")?;
-    heap::classes().enumerate().try_for_each(|(class, (size, used, slabs))| {
+    classes.into_iter().enumerate().try_for_each(|(class, (size, used, slabs))| {
         let each = per_slab(class);
         writeln!(out, "kmalloc-{size} {used} {} {size} {each} 1", slabs * each)
     })
