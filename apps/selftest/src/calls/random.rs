@@ -6,7 +6,7 @@
 //! caller's own, or nobody's.
 
 use super::arena::{Arena, put};
-use super::fixture::Fixture;
+use super::fixture::{Fixture, unlimit};
 use super::{arguments, forms, raw};
 use crate::account::{self, Account};
 use crate::delivery::{Action, sigaction};
@@ -216,7 +216,6 @@ fn round(seed: u64, there: &BTreeSet<OsString>) -> Result<(), String> {
     let (mut last, mut same) = (0, 0);
     while round.running.load(Ordering::SeqCst) > 0 {
         thread::sleep(WAIT);
-        unlimit();
         for tid in &round.tids {
             raw::named("tgkill", &[1, tid.load(Ordering::SeqCst) as usize, SIGUSR1]);
         }
