@@ -210,9 +210,6 @@ fn round(seed: u64, there: &BTreeSet<OsString>) -> Result<(), String> {
         .and_then(|()| std::env::set_current_dir(CWD))
         .map_err(failed(CWD))?;
     round.begin.wait();
-    // A limit that is read where a call has mapped zeroes leaves no descriptor to make.
-    let descriptors = [4096_u64; 2];
-    let unlimit = || raw::named("prlimit64", &[0, 7, descriptors.as_ptr().expose_provenance(), 0]);
     let (mut last, mut same) = (0, 0);
     while round.running.load(Ordering::SeqCst) > 0 {
         thread::sleep(WAIT);
