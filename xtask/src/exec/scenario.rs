@@ -159,7 +159,9 @@ impl Run {
                     }
                 }
                 Event::Closed => {
-                    // The last output may have satisfied a step that only waited for it.
+                    // The last output may have satisfied a step that only waited for it, or for
+                    // its line to end.
+                    self.script.close();
                     self.act()?;
                     return Ok(None);
                 }

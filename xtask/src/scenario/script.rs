@@ -17,12 +17,24 @@ pub struct Script {
     pending: String,
     /// Bytes of a character that is not whole yet.
     partial: Vec<u8>,
+    /// Nothing will follow: the guest is gone.
+    closed: bool,
 }
 
 #[derive(Debug)]
 enum Step {
-    Expect(Regex, String),
+    Expect(Expect),
     Do(Action),
+}
+
+#[derive(Debug)]
+struct Expect {
+    regex: Regex,
+    pattern: String,
+    /// The pattern asks for a line's end. What has come of a line is not the line: `7$` is not
+    /// met by the first digit of 71, and who resets a guest in the middle of a line gets the
+    /// next boot's first words behind it.
+    whole_line: bool,
 }
 
 /// What the runner has to do next.
@@ -70,7 +82,8 @@ impl Script {
                     let regex = RegexBuilder::new(pattern).multi_line(true).build();
                     let regex =
                         regex.map_err(|e| ScriptError { step: i + 1, why: e.to_string() })?;
-                    Step::Expect(regex, pattern.clone())
+                    let whole_line = asks_for_line_end(pattern);
+                    Step::Expect(Expect { regex, pattern: pattern.clone(), whole_line })
                 }
                 ScenarioStep::Send(text) => Step::Do(Action::Send(text.clone().into_bytes())),
                 ScenarioStep::Qmp(json) => Step::Do(Action::Qmp(json.clone())),
@@ -79,7 +92,7 @@ impl Script {
             })
         };
         let steps = steps.iter().enumerate().map(compile).collect::<Result<_, _>>()?;
-        Ok(Self { steps, next: 0, pending: String::new(), partial: Vec::new() })
+        Ok(Self { steps, next: 0, pending: String::new(), partial: Vec::new(), closed: false })
     }
 
     /// Takes in console output.
@@ -105,16 +118,24 @@ impl Script {
         }
     }
 
+    /// Notes that the output has ended, and with it its last line.
+    pub fn close(&mut self) {
+        self.closed = true;
+    }
+
     /// The next thing to do. An action other than [`Action::Wait`] and [`Action::Done`] is
     /// handed out once.
     pub fn next(&mut self) -> Action {
         loop {
             match self.steps.get(self.next) {
                 None => return Action::Done,
-                Some(Step::Expect(regex, _)) => {
-                    let Some(end) = regex.find(&self.pending).map(|m| m.end()) else {
+                Some(Step::Expect(expect)) => {
+                    let Some(end) = expect.regex.find(&self.pending).map(|m| m.end()) else {
                         return Action::Wait;
                     };
+                    if expect.whole_line && end == self.pending.len() && !self.closed {
+                        return Action::Wait;
+                    }
                     self.pending.drain(..end);
                     self.next += 1;
                 }
@@ -130,7 +151,7 @@ impl Script {
     #[must_use]
     pub fn unmet(&self) -> Option<(usize, &str)> {
         match self.steps.get(self.next) {
-            Some(Step::Expect(_, pattern)) => Some((self.next + 1, pattern)),
+            Some(Step::Expect(expect)) => Some((self.next + 1, &expect.pattern)),
             _ => None,
         }
     }
@@ -158,6 +179,22 @@ impl Script {
     }
 }
 
+/// Whether `pattern` holds a `$` that is neither escaped nor in a class.
+fn asks_for_line_end(pattern: &str) -> bool {
+    let mut class = false;
+    let mut chars = pattern.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            '\\' => drop(chars.next()),
+            '[' => class = true,
+            ']' => class = false,
+            '$' if !class => return true,
+            _ => {}
+        }
+    }
+    false
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -182,8 +219,34 @@ mod tests {
         assert_eq!(s.next(), Action::Send(b"ls\n".to_vec()));
         assert_eq!(s.next(), Action::Wait);
         s.feed(b"files: 7\r");
+        assert_eq!(s.next(), Action::Wait, "the line may go on");
+        s.close();
         assert_eq!(s.next(), Action::Done, "a line may end with the output");
         assert_eq!(s.unmet(), None);
+    }
+
+    #[test]
+    fn the_end_of_a_line_is_waited_for() {
+        let mut s = script(&[expect("^first: ok$"), ScenarioStep::Reboot, expect("^second: ok$")]);
+        for part in ["first: ok", "\r"] {
+            s.feed(part.as_bytes());
+            assert_eq!(s.next(), Action::Wait, "a reset would cut the line");
+        }
+        s.feed(b"\n");
+        assert_eq!(s.next(), Action::Reboot);
+        s.feed(b"second: ok\r\n");
+        assert_eq!(s.next(), Action::Done);
+        for (pattern, waits) in [
+            ("a$", true),
+            ("(a|b$)", true),
+            ("[^]a]$", true),
+            ("a", false),
+            (r"a\$", false),
+            ("a[$]", false),
+            (r"\[a$", true),
+        ] {
+            assert_eq!(asks_for_line_end(pattern), waits, "{pattern}");
+        }
     }
 
     #[test]
