@@ -6,6 +6,7 @@ use crate::failed;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
+use std::path::Path;
 use std::time::Duration;
 
 /// Memory by kind. What is the program's own (its pages, their tables, areas) is left out:
@@ -27,17 +28,27 @@ pub struct Account {
 /// Size of the objects that areas of the address space are.
 const AREA: u64 = 96;
 
+/// Size of the frames that allocations have to themselves.
+const FRAME: u64 = 4096;
+
 /// Bytes of the longest text: some 900 areas.
 const TEXT: usize = 64 << 10;
 
 /// Makes what never shrinks as large as it will be: the table of descriptors, which has 4096
-/// at most, and each CPU's room for timers, which a thread, a timer and a descriptor need.
-pub fn prepare() {
+/// at most, each CPU's room for timers, which a thread, a timer and a descriptor need, and the
+/// folders in which calls make names.
+pub fn prepare() -> Result<(), String> {
     raw::named("dup3", &[0, 4095, 0]);
     // CLOCK_MONOTONIC; far more than are in use at once.
     let timers: Vec<isize> = (0..500).map(|_| raw::named("timerfd_create", &[1, 0])).collect();
     timers.iter().for_each(|&fd| _ = raw::named("close", &[fd as usize]));
     raw::named("close", &[4095]);
+    for folder in ["/", "/tmp"] {
+        let names: Vec<_> = (0..200).map(|n| Path::new(folder).join(format!("room-{n}"))).collect();
+        names.iter().try_for_each(|name| File::create(name).map(drop)).map_err(failed(folder))?;
+        names.iter().try_for_each(std::fs::remove_file).map_err(failed(folder))?;
+    }
+    Ok(())
 }
 
 /// A file of `/proc`, read without an allocation: that could make or remove an area.
@@ -78,20 +89,20 @@ impl Account {
         let (free, cached) = (kib("MemFree")?, kib("Cached")?);
         let known = free + cached + kib("AnonPages")? + kib("PageTables")? + stacks + slab;
         let mut objects = BTreeMap::new();
-        let mut whole = slab;
         for line in slabs.lines().skip(2) {
             let mut numbers = line.split_whitespace().skip(1).map(str::parse::<u64>);
-            let [Some(Ok(used)), Some(Ok(all)), Some(Ok(size)), Some(Ok(each))] =
-                [(); 4].map(|()| numbers.next())
+            let [Some(Ok(used)), Some(Ok(_)), Some(Ok(size))] = [(); 3].map(|()| numbers.next())
             else {
                 return Err(format!("/proc/slabinfo says {line}"));
             };
-            whole -= all / each * 4;
             objects.insert(size, used);
         }
         let areas = maps.lines().count() as u64;
         let of_areas = objects.get_mut(&AREA).ok_or("areas are of another size")?;
         *of_areas = of_areas.checked_sub(areas).ok_or("areas are of another size")?;
+        // All of `slabinfo` is of one moment: `meminfo` was read at another, when a text was another
+        // object of the heap.
+        let whole = 4 * objects.remove(&FRAME).ok_or("/proc/slabinfo counts no frames")?;
         Ok(Self { other: kib("MemTotal")?.wrapping_sub(known), cached, stacks, whole, objects })
     }
 

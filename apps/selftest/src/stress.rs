@@ -35,7 +35,7 @@ fn nothing_stays(
     warm: impl Fn() -> Result<(), String>,
     body: impl Fn() -> Result<(), String>,
 ) -> Result<(), String> {
-    account::prepare();
+    account::prepare()?;
     warm()?;
     warm()?;
     let before = Account::settled()?;

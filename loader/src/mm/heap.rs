@@ -185,13 +185,19 @@ pub struct HeapStats {
 /// How large the heap is.
 #[must_use]
 pub fn stats() -> HeapStats {
-    let whole = WHOLE.load(Ordering::Relaxed) * PAGE_SIZE;
+    let whole = whole_frames() * PAGE_SIZE;
     let mut stats = HeapStats { used: whole, held: whole };
     for (size, used, slabs) in classes() {
         stats.used += used * usize::from(size);
         stats.held += slabs * PAGE_SIZE;
     }
     stats
+}
+
+/// Frames of allocations that are too large for an object.
+#[must_use]
+pub fn whole_frames() -> usize {
+    WHOLE.load(Ordering::Relaxed)
 }
 
 /// Each size of objects in bytes: how many are in use, and in how many slabs. All at once: a

@@ -6,7 +6,7 @@ use crate::fs::kinds;
 use crate::mm::slab::per_slab;
 use crate::mm::usage::Usage;
 use crate::mm::vma::{Backing, Prot, Role, Vma};
-use crate::mm::{frames, heap};
+use crate::mm::{PAGE_SIZE, frames, heap};
 use crate::time;
 use alloc::vec::Vec;
 use core::fmt::{Result, Write};
@@ -91,15 +91,17 @@ fn meminfo(out: &mut dyn Write) -> Result {
     })
 }
 
-/// The kernel heap's sizes of objects (`slabinfo(5)`, version 2.1, without the tunables).
+/// The kernel heap's sizes of objects (`slabinfo(5)`, version 2.1, without the tunables). The last
+/// are the frames that allocations have to themselves.
 fn slabinfo(out: &mut dyn Write) -> Result {
-    let classes = heap::classes();
+    let (classes, frames) = (heap::classes(), heap::whole_frames());
     out.write_str("slabinfo - version: 2.1\n")?;
     out.write_str("# name <active_objs> <num_objs> <objsize> <objperslab> <pagesperslab>\n")?;
     classes.into_iter().enumerate().try_for_each(|(class, (size, used, slabs))| {
         let each = per_slab(class);
         writeln!(out, "kmalloc-{size} {used} {} {size} {each} 1", slabs * each)
-    })
+    })?;
+    writeln!(out, "frames {frames} {frames} {PAGE_SIZE} 1 1")
 }
 
 /// One block a CPU, with no more than what programs count CPUs by.

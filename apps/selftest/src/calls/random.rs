@@ -277,7 +277,7 @@ fn rounds(
     mut done: impl FnMut(usize) -> bool,
 ) -> Result<usize, String> {
     handle_signals();
-    account::prepare();
+    account::prepare()?;
     let there = names()?;
     let mut n = 0;
     while !warm(n) {
