@@ -18,6 +18,8 @@ struct Raw(AtomicU8);
 impl Raw {
     #[inline(never)]
     fn acquire(&self) {
+        // Whether it would have to wait is chance; that it may is not.
+        debug_assert!(crate::sync::interrupts_enabled(), "a lock that sleeps, with interrupts off");
         if !self.try_acquire() {
             // Who has waited does not know whether others still do.
             imp::osier_lock_wait(&mut || self.0.swap(WANTED, Ordering::Acquire) == FREE);
