@@ -6,6 +6,7 @@ use std::fs::{File, OpenOptions};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::time::Duration;
 
 pub const TESTS: &[Test] = &[
     ("mapped: what one stores all see", shared),
@@ -15,6 +16,7 @@ pub const TESTS: &[Test] = &[
     ("mapped: protection, moves, forgotten pages", changes),
     ("mapped: a file of the image", image),
     ("mapped: several threads", threads),
+    ("mapped: pages that are gone when a thread wakes", asleep),
     ("mapped: what is refused", refused),
 ];
 
@@ -271,6 +273,38 @@ fn changes() -> Result<(), String> {
     file.set_len(8 * PAGE as u64).map_err(failed("truncate"))?;
     moved.set(5 * PAGE, 9);
     same!(byte(&file, 7 * PAGE)?, 9);
+    Ok(())
+}
+
+/// A thread sleeps while another gives up what it has just written: what it sees when it wakes,
+/// on a CPU that had nothing to do meanwhile, is the file.
+fn asleep() -> Result<(), String> {
+    let file = scratch(&[7; 20 * PAGE])?;
+    for round in 0..100 {
+        // Few pages are forgotten one by one, many all at once.
+        let pages = [1, 20][round % 2];
+        let m = Map::new(&file, pages * PAGE, READ_WRITE, PRIVATE, 0)?;
+        let all = &|| (0..pages).map(|page| m.get(page * PAGE)).collect::<Vec<u8>>();
+        let (to, from) = std::sync::mpsc::channel();
+        let (written, wait) = std::sync::mpsc::channel();
+        let seen = std::thread::scope(|scope| {
+            let m = &m;
+            let sleeper = scope.spawn(move || {
+                (0..pages).for_each(|page| m.set(page * PAGE, 9));
+                let before = all();
+                written.send(()).map_err(failed("send"))?;
+                from.recv().map_err(failed("receive"))?;
+                Ok::<_, String>((before, all()))
+            });
+            wait.recv().map_err(failed("receive"))?;
+            std::thread::sleep(Duration::from_millis(1));
+            // SAFETY: a mapping of this test.
+            ok("madvise", unsafe { madvise(m.at.cast(), m.len, MADV_DONTNEED) })?;
+            to.send(()).map_err(failed("send"))?;
+            sleeper.join().map_err(|_| "the sleeper panicked")?
+        })?;
+        same!(seen, (vec![9; pages], vec![7; pages]));
+    }
     Ok(())
 }
 

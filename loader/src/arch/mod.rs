@@ -34,7 +34,8 @@
 //!                                             at the next free page of mm::layout::EARLY_DEVICE; mm::init maps it there again
 //!             publish()                       after a mapping was added, before it is used (nothing on x64)
 //!             activate_kernel(root: PhysAddr); activate_user(root: PhysAddr, asid: u16); flush_pages(VirtAddr, usize); flush_all()
-//!             deactivate_user()               leaves the app's half empty: before its tables are freed
+//!             flush_user_pages(VirtAddr, usize); flush_user()   of the app's half, on the CPUs that use it
+//!             leave_user()                    this CPU does not use the app's half until the next activate_user()
 //!             sync_instructions(&[u8])        after a page got new content, before it is mapped executable (nothing on x64)
 //! mod trap:   #[repr(C)] TrapFrame with syscall_number() -> usize, syscall_args() -> [usize; 6], set_syscall_result(isize),
 //!             pc(), sp(), set_pc(), set_sp(), set_arg(n, usize), set_tls(), is_user(), frame_pointer(), registers() -> iterator of

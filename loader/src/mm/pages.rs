@@ -27,9 +27,9 @@ fn error(e: MapError) -> Error {
 
 fn flush(at: usize, len: usize) {
     if len / PAGE_SIZE >= FLUSH_ALL {
-        paging::flush_all();
+        paging::flush_user();
     } else {
-        paging::flush_pages(VirtAddr(at), len);
+        paging::flush_user_pages(VirtAddr(at), len);
     }
 }
 
@@ -103,7 +103,7 @@ impl Mmu for UserPages {
         let _ = self.table.take(VirtAddr(at), len, &mut |_, frame, flags, _| {
             any = true;
             if held == BATCH {
-                paging::flush_all();
+                paging::flush_user();
                 batch.iter().for_each(|&f| frames::free(f, 0));
                 held = 0;
             }
@@ -128,7 +128,7 @@ impl Mmu for UserPages {
         let _ = self.table.take(VirtAddr(at), PAGE_SIZE, &mut |_, frame, flags, _| {
             found = Some((frame, flags));
         });
-        paging::flush_pages(VirtAddr(at), PAGE_SIZE);
+        paging::flush_user_pages(VirtAddr(at), PAGE_SIZE);
         found
     }
 

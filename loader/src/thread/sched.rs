@@ -316,8 +316,9 @@ fn switch_to(cpu: &PerCpu, prev: &Thread, next: Arc<Thread>) {
     if let Some(stack) = &next.stack {
         arch::context::set_kernel_stack(stack.top());
     }
-    if let Some(user) = next.user() {
-        user.load();
+    match next.user() {
+        Some(user) => user.load(),
+        None => arch::paging::leave_user(),
     }
     let load = next.sp.load(Ordering::Relaxed);
     let old = cpu.sched.running.replace(next);

@@ -68,7 +68,7 @@ pub(super) extern "C" fn rust_entry(dtb: u64, load_base: u64) -> ! {
         Some(region) => unsafe { tables::map_early_direct(load_base, region.range) },
         None => PhysRange::EMPTY,
     };
-    paging::set_early(direct, tables::empty_root(load_base));
+    paging::set_early(direct);
     platform::init(tree);
     crate::kmain(info)
 }

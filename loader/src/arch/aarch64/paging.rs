@@ -12,14 +12,11 @@ static EARLY_START: AtomicU64 = AtomicU64::new(0);
 static EARLY_END: AtomicU64 = AtomicU64::new(0);
 /// How many early pages of registers are mapped.
 static EARLY_DEVICES: AtomicUsize = AtomicUsize::new(0);
-/// Physical address of the empty table for TTBR0.
-static EMPTY_ROOT: AtomicU64 = AtomicU64::new(0);
 
 /// Remembers what the boot code has mapped.
-pub(super) fn set_early(direct: PhysRange, empty_root: PhysAddr) {
+pub(super) fn set_early(direct: PhysRange) {
     EARLY_START.store(direct.start.0, Ordering::Relaxed);
     EARLY_END.store(direct.end.0, Ordering::Relaxed);
-    EMPTY_ROOT.store(empty_root.0, Ordering::Relaxed);
 }
 
 /// What the early tables show, writable, at [`super::DIRECT_MAP`].
@@ -73,10 +70,9 @@ pub fn activate_user(root: PhysAddr, asid: u16) {
     }
 }
 
-/// Leaves the app's half empty: before its tables are freed.
-pub fn deactivate_user() {
-    activate_user(PhysAddr(EMPTY_ROOT.load(Ordering::Relaxed)), 0);
-}
+/// This CPU uses nothing of the app's half until [`activate_user`]. Whatever is taken from it
+/// meanwhile is told to all CPUs by the CPU that does it, at no price here.
+pub fn leave_user() {}
 
 /// Drops the translations of the pages in `va..va + len` on all CPUs, in all address spaces.
 pub fn flush_pages(va: VirtAddr, len: usize) {
@@ -90,6 +86,16 @@ pub fn flush_pages(va: VirtAddr, len: usize) {
     }
     // SAFETY: as above.
     unsafe { asm!("dsb ish", "isb", options(nostack, preserves_flags)) };
+}
+
+/// As [`flush_pages`], for pages of the app.
+pub fn flush_user_pages(va: VirtAddr, len: usize) {
+    flush_pages(va, len);
+}
+
+/// Drops all translations of the app's half on all CPUs, and with them the kernel's.
+pub fn flush_user() {
+    flush_all();
 }
 
 /// Drops all translations on all CPUs.

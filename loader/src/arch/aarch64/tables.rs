@@ -135,11 +135,6 @@ pub fn fix_entry() -> u64 {
     unsafe { base.add(K_L0 * 512 + FIX_SLOT).read_volatile() }
 }
 
-/// Physical address of the table without entries.
-pub fn empty_root(load_base: u64) -> PhysAddr {
-    PhysAddr(phys(load_base, EMPTY))
-}
-
 /// Maps the whole 2 MiB blocks of `ram` that lie in the GiB of the image at
 /// `arch::DIRECT_MAP`, and those that the image occupies. Returns what is mapped.
 ///

@@ -43,15 +43,25 @@ pub fn activate_kernel(root: PhysAddr) {
     flush_all_here();
 }
 
-/// Makes an address space of the app this CPU's. Global (kernel) entries stay in the TLB.
+/// Makes an address space of the app this CPU's. Global (kernel) entries stay in the TLB, and
+/// those of the app do when it is the same space and nothing was taken from it meanwhile.
 /// Address-space identifiers are not used.
 pub fn activate_user(root: PhysAddr, _asid: u16) {
-    load(root);
+    let cpu = &super::percpu::current().arch;
+    // In this order: whoever takes something away from now on asks this CPU; what was taken
+    // before is in the count.
+    cpu.without_user.store(false, Ordering::SeqCst);
+    let taken = super::smp::user_flushes();
+    let same = cpu.user_root.swap(root.0, Ordering::Relaxed) == root.0;
+    if cpu.user_flushes.swap(taken, Ordering::Relaxed) != taken || !same {
+        load(root);
+    }
 }
 
-/// Leaves the app's half empty: before its tables are freed.
-pub fn deactivate_user() {
-    load(crate::mm::kernel::root());
+/// This CPU uses nothing of the app's half until [`activate_user`]: what is taken from it need
+/// not be told here. The tables stay, for threads of the same space are what mostly follows.
+pub fn leave_user() {
+    super::percpu::current().arch.without_user.store(true, Ordering::SeqCst);
 }
 
 /// Makes written entries visible to the table walker. x64's sees them at once: entries that
@@ -64,19 +74,43 @@ pub fn sync_instructions(_bytes: &[u8]) {}
 /// Forgets what the TLBs know of the pages in `va..va + len`, on all CPUs. The others are
 /// asked once, however many pages there are: their answer is what takes time.
 pub fn flush_pages(va: VirtAddr, len: usize) {
+    flush_pages_here(va, len);
+    super::smp::flush_others();
+}
+
+/// Forgets everything, global entries too, on all CPUs: before a table is freed, which a CPU
+/// may walk ahead of what it does.
+pub fn flush_all() {
+    flush_all_here();
+    super::smp::flush_others();
+}
+
+/// As [`flush_pages`], for pages of the app: a CPU that does not use its half is left alone.
+pub fn flush_user_pages(va: VirtAddr, len: usize) {
+    flush_pages_here(va, len);
+    super::smp::flush_users();
+}
+
+/// As [`flush_user_pages`], for all pages of the app.
+pub fn flush_user() {
+    reload();
+    super::smp::flush_users();
+}
+
+fn flush_pages_here(va: VirtAddr, len: usize) {
     for page in (va.0..va.0 + len).step_by(PAGE_SIZE) {
         // SAFETY: drops cached translations, no more.
         unsafe {
             core::arch::asm!("invlpg [{}]", in(reg) page, options(nostack, preserves_flags));
         }
     }
-    super::smp::flush_others();
 }
 
-/// Forgets everything, global entries too, on all CPUs.
-pub fn flush_all() {
-    flush_all_here();
-    super::smp::flush_others();
+/// Forgets what is not global on this CPU.
+fn reload() {
+    let (frame, flags) = Cr3::read();
+    // SAFETY: the table stays what it is.
+    unsafe { Cr3::write(frame, flags) };
 }
 
 /// Forgets everything, global entries too, on this CPU.
@@ -89,8 +123,7 @@ pub(super) fn flush_all_here() {
             Cr4::write(cr4 - Cr4Flags::PAGE_GLOBAL);
             Cr4::write(cr4);
         } else {
-            let (frame, flags) = Cr3::read();
-            Cr3::write(frame, flags);
+            reload();
         }
     }
 }

@@ -6,7 +6,7 @@
 //! above each of their stacks holds the address of the block.
 
 use core::cell::UnsafeCell;
-use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use x86_64::registers::model_specific::Msr;
 
@@ -35,6 +35,12 @@ pub struct ArchPerCpu {
     pub(super) apic_id: AtomicU32,
     /// The last request to drop all translations that was served.
     pub(super) flushed: AtomicU64,
+    /// The app's root table that CR3 holds; 0: the kernel's own.
+    pub(super) user_root: AtomicU64,
+    /// How often something had been taken from the app's half when this CPU began to use it.
+    pub(super) user_flushes: AtomicU64,
+    /// It does not use the app's half now.
+    pub(super) without_user: AtomicBool,
     /// Where interrupts run.
     pub(super) irq_stack: [AtomicUsize; 2],
     pub(super) tss: UnsafeCell<Tss>,
@@ -55,6 +61,9 @@ impl ArchPerCpu {
             user_rsp: AtomicUsize::new(0),
             apic_id: AtomicU32::new(0),
             flushed: AtomicU64::new(0),
+            user_root: AtomicU64::new(0),
+            user_flushes: AtomicU64::new(0),
+            without_user: AtomicBool::new(true),
             irq_stack: [const { AtomicUsize::new(0) }; 2],
             tss: UnsafeCell::new(Tss::new()),
             gdt: UnsafeCell::new([0; GDT_ENTRIES]),

@@ -61,6 +61,10 @@ static RUNNING: [AtomicPtr<PerCpu>; MAX_CPUS] =
 static COUNT: AtomicUsize = AtomicUsize::new(0);
 /// The number of the last request to drop all translations.
 static FLUSH: AtomicU64 = AtomicU64::new(0);
+/// How many of the requests were for the app's half alone.
+static USER_FLUSHES: AtomicU64 = AtomicU64::new(0);
+/// [`flush`] keeps a bit for each other CPU.
+const _: () = assert!(MAX_CPUS <= 64);
 
 unsafe extern "C" {
     safe static x64_ap_begin: u8;
@@ -271,21 +275,45 @@ fn each_other(f: &mut dyn FnMut(&'static PerCpu)) {
 /// Makes all other CPUs drop all their translations, and waits until they have. What was
 /// written to the tables before is what they see after.
 pub(super) fn flush_others() {
+    flush(&|_| true);
+}
+
+/// As [`flush_others`], for translations of the app's half alone: CPUs that do not use it drop
+/// them when they begin to (`paging::activate_user`). Either such a CPU has said so before it
+/// looked at the count, and is asked; or it looks at the count after it was raised here.
+pub(super) fn flush_users() {
+    USER_FLUSHES.fetch_add(1, Ordering::SeqCst);
+    flush(&|cpu| !cpu.arch.without_user.load(Ordering::SeqCst));
+}
+
+/// How often [`flush_users`] was called.
+pub(super) fn user_flushes() -> u64 {
+    USER_FLUSHES.load(Ordering::SeqCst)
+}
+
+fn flush(concerns: &dyn Fn(&PerCpu) -> bool) {
     if COUNT.load(Ordering::Relaxed) == 0 {
         return;
     }
     // On one CPU from the list to the end of the wait.
     let _irq = IrqGuard::new();
     let request = FLUSH.fetch_add(1, Ordering::SeqCst) + 1;
+    let (mut asked, mut n) = (0_u64, 0);
     each_other(&mut |cpu| {
-        if cpu.arch.flushed.load(Ordering::SeqCst) < request {
-            lapic::send(cpu.arch.apic_id.load(Ordering::Relaxed), NMI);
+        if concerns(cpu) {
+            asked |= 1 << n;
+            if cpu.arch.flushed.load(Ordering::SeqCst) < request {
+                lapic::send(cpu.arch.apic_id.load(Ordering::Relaxed), NMI);
+            }
         }
+        n += 1;
     });
+    n = 0;
     each_other(&mut |cpu| {
-        while cpu.arch.flushed.load(Ordering::SeqCst) < request {
+        while asked & 1 << n != 0 && cpu.arch.flushed.load(Ordering::SeqCst) < request {
             cpu::relax();
         }
+        n += 1;
     });
 }
 
