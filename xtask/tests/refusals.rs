@@ -92,6 +92,17 @@ fn amounts_of_memory() {
 }
 
 #[test]
+fn command_lines_and_bases_that_cannot_be() {
+    says(&["run-qemu", "--cmdline", "/bin/hello \"a b"], &["a quote is not closed", "two `\"`"]);
+    says(&["run-qemu", "--cmdline", "+a\nb"], &["control character '\\n'"]);
+    says(&["run-qemu", "--cmdline", &"x".repeat(3000)], &["3000 bytes long", "2048 that fit"]);
+    says(
+        &["run-qemu", "--arch", "x64", "--kernel-base", "0x80000000"],
+        &["--kernel-base 0x80000000 is beyond the 2048 MiB", "the highest base is 0x7fe00000"],
+    );
+}
+
+#[test]
 fn accelerators_and_networks() {
     says(&["run-qemu", "--arch", "x64", "--accel", "hvf"], &["unknown accelerator `hvf`", "auto"]);
     says(&["run-qemu", "--net", "bridge"], &["unknown network `bridge`"]);

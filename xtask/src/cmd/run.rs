@@ -14,7 +14,7 @@ use crate::exec::{core_dump, setup};
 use crate::model::{Arch, Name};
 use crate::plan::{self, Selection};
 use crate::run::args::{Net, shell_line};
-use crate::run::memory;
+use crate::run::{cmdline, memory};
 use crate::setup::{Host, Need, find_program};
 use anyhow::Context as _;
 use camino::{Utf8Path, Utf8PathBuf};
@@ -81,6 +81,7 @@ impl RunQemu {
         // Whatever can be refused is refused before anything is built.
         let memory = self.memory.as_deref().map(memory::parse).transpose()?;
         let net = network(&self.net, &self.forward)?;
+        self.cmdline.as_deref().map(cmdline::check).transpose()?;
         // A port that somebody else listens on is refused now, not by QEMU after the build.
         let port = self.gdb.map(DebugPort::listen).transpose()?;
         let dump = self.dump.as_ref().map(|file| core_dump::place(&cx.cwd, file)).transpose()?;

@@ -279,5 +279,16 @@ fn kernel_base(typed: &Selectors, arch: Arch, w: &Workspace) -> Result<Sourced<u
         ))
         .help(format!("did you mean --kernel-base {near:#x}?")));
     }
+    // The kernel is mapped at the high half's begin plus its base, so the bases end where the
+    // addresses do. Whether all of the kernel fits below is known when it is linked.
+    let room = config.high_half.wrapping_neg();
+    if room != 0 && value >= room {
+        let last = room.saturating_sub(LARGE_PAGE).saturating_add(own % LARGE_PAGE);
+        return Err(Refusal::new(format!(
+            "--kernel-base {value:#x} is beyond the {} MiB that the kernel's addresses on {arch} reach",
+            room >> 20
+        ))
+        .help(format!("the highest base is {last:#x}")));
+    }
     Ok(Sourced { value, origin: Origin::CommandLine("--kernel-base".to_owned()) })
 }

@@ -306,6 +306,9 @@ fn wrong_requests_say_what_was_meant() {
         ("--arch x64 --kernel-base 12q", "--kernel-base 12q is not a hexadecimal number"),
         ("--arch x64 --kernel-base 0x201000", "did you mean --kernel-base 0x200000?"),
         ("--arch aarch64 --kernel-base 0x41000000", "did you mean --kernel-base 0x41080000?"),
+        ("--arch x64 --kernel-base 0x80000000", "the highest base is 0x7fe00000"),
+        ("--arch x64 --kernel-base 0xffffffffffe00000", "beyond the 2048 MiB"),
+        ("--arch aarch64 --kernel-base 0x8000080000", "the highest base is 0x7fffe80000"),
     ];
     for (line, message) in cases {
         assert!(refused(line).contains(message), "{line}: {}", refused(line));

@@ -50,6 +50,15 @@ fn words(line: &str) -> Result<Vec<Word<'_>>, Refusal> {
     Ok(out)
 }
 
+/// Whether `change` could be part of any command line: what is wrong with it by itself is known
+/// before there is an image.
+///
+/// # Errors
+/// As [`compose`].
+pub fn check(change: &str) -> Result<(), Refusal> {
+    compose("", "", Some(change)).map(drop)
+}
+
 /// The command line that the kernel gets: the channel's words, then the image's default
 /// line as `change` leaves it. `+…` adds words at the end; anything else replaces the program
 /// and its arguments, and keeps the image's own kernel words.
