@@ -23,6 +23,7 @@ mod locks;
 mod mapped;
 mod memory;
 mod mount;
+mod sched;
 mod signals;
 mod stress;
 mod system;
@@ -70,6 +71,7 @@ fn all(filter: &str) -> Vec<Test> {
     if on_osier() {
         all.extend(events::TESTS);
         all.extend(cpu::TESTS);
+        all.extend(sched::TESTS);
         all.extend(locks::TESTS);
         all.extend(delivery::TESTS);
         all.extend(edges::TESTS);

@@ -159,8 +159,14 @@ const SET: &[u8] = zeroes(8);
 const LIMIT: &[u8] = &[0, 16, 0, 0, 0, 0, 0, 0, 0, 16, 0, 0, 0, 0, 0, 0];
 /// One `struct pollfd`: descriptor -1, which nobody waits for.
 const POLL: &[u8] = &[0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0];
-/// A number that is not 0.
-const ONE: &[u8] = &[1, 0, 0, 0, 0, 0, 0, 0];
+/// A set of all CPUs that there can be.
+const ALL_CPUS: &[u8] = &[0xff; 8];
+/// A `struct sched_attr`: its length, and `SCHED_OTHER` with nice 0.
+const ATTRIBUTES: &[u8] = &{
+    let mut raw = [0; 48];
+    raw[0] = 48;
+    raw
+};
 /// The root's path.
 const ROOT: &[u8] = b"/\0";
 /// `struct flock` of the whole file: `F_WRLCK` from the start.
@@ -331,14 +337,20 @@ pub static FORMS: &[Form] = &[
     form("sched_get_priority_max", &[Any(0)]),
     form("sched_get_priority_min", &[Any(0)]),
     form("sched_getaffinity", &[Any(0), Is(8), Out(8)]),
+    form("sched_getattr", &[Any(0), Out(48), Is(48), Any(0)]),
     form("sched_getparam", &[Any(0), Out(4)]),
     form("sched_getscheduler", &[Any(0)]),
-    form("sched_setaffinity", &[Any(0), Is(8), In(ONE)]),
+    form("sched_rr_get_interval", &[Any(0), Out(16)]),
+    form("sched_setaffinity", &[Is(0), Is(8), In(ALL_CPUS)]),
+    form("sched_setattr", &[Is(0), In(ATTRIBUTES), Any(0)]),
+    form("sched_setparam", &[Any(0), InAny(zeroes(4))]),
+    form("sched_setscheduler", &[Is(0), Is(0), In(zeroes(4))]),
     form("sched_yield", &[]),
     form("select", &[Is(8), InOutOrNull(SET), InOutOrNull(SET), InOutOrNull(SET), Timeout(TIME)]),
     form("set_robust_list", &[Address, Is(24)]),
     form("setitimer", &[Is(0), InOrNull(zeroes(32)), OutOrNull(32)]),
     form("setpgid", &[Any(0), Any(0)]),
+    form("setpriority", &[Is(0), Is(0), Is(0)]),
     form("setrlimit", &[Is(7), In(LIMIT)]),
     fails("setsid", &[], EPERM),
     form("sigaltstack", &[InOrNull(&[0, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]), OutOrNull(24)]),

@@ -363,10 +363,12 @@ pub fn spawn_thread(
         running.set_user(context);
         Some(frame)
     });
-    if spawned.is_err() {
+    let Ok(spawned) = spawned else {
         process.threads.lock().retain(|t| t.tid != tid);
         return Err(Error::WouldBlock);
-    }
+    };
+    // Who is told its number may ask for it before it has run.
+    thread.kernel.call_once(|| Arc::downgrade(&spawned));
     Ok(tid)
 }
 

@@ -20,6 +20,7 @@ mod open;
 mod poll;
 mod process;
 mod queue;
+mod sched;
 mod signals;
 mod stat;
 pub mod time;

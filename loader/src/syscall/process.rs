@@ -13,9 +13,11 @@ use driver_api::Error;
 const UNLIMITED: u64 = u64::MAX;
 
 /// `RLIMIT_*` that are not unlimited: number, soft, hard.
-const LIMITS: [(u32, u64, u64); 2] = [
+const LIMITS: [(u32, u64, u64); 4] = [
     (3, 8 << 20, UNLIMITED), // STACK
     (4, 0, 0),               // CORE
+    (13, 0, 0),              // NICE
+    (14, 0, 0),              // RTPRIO
 ];
 
 /// `RLIMIT_CPU` and `RLIMIT_NOFILE`, which can be changed.
@@ -62,11 +64,6 @@ fn set_limit(resource: u32, from: usize) -> Outcome {
 fn write_limit(to: usize, (soft, hard): (u64, u64)) -> Result<(), Error> {
     user::write_u64(to, soft)?;
     user::write_u64(to.checked_add(8).ok_or(Error::Fault)?, hard)
-}
-
-/// The CPUs that run, a bit each.
-fn cpu_mask() -> u64 {
-    u64::MAX >> 64_usize.saturating_sub(crate::percpu::count()).min(63)
 }
 
 /// Whether `pid` is this process: 0 and its own number.
@@ -371,61 +368,6 @@ syscall! {
             done += n;
         }
         Ok(done)
-    }
-
-    /// `sched_yield(2)`.
-    fn sched_yield() {
-        thread::yield_now();
-        Ok(0)
-    }
-
-    /// `sched_getaffinity(2)`: the CPUs that run.
-    fn sched_getaffinity(pid: i32, len: usize, to: usize) {
-        is_self(pid)?;
-        if len < 8 || !len.is_multiple_of(8) {
-            return Err(Errno::EINVAL);
-        }
-        user::write_u64(to, cpu_mask())?;
-        Ok(8)
-    }
-
-    /// `sched_setaffinity(2)`: one of the CPUs that run must be among them; threads are not
-    /// bound.
-    fn sched_setaffinity(pid: i32, len: usize, from: usize) {
-        is_self(pid)?;
-        // As much as there can be CPUs for; a shorter mask lacks the others.
-        let mut mask = [0; 8];
-        let len = len.min(mask.len());
-        user::read(from, mask.get_mut(..len).unwrap_or(&mut []))?;
-        if u64::from_le_bytes(mask) & cpu_mask() != 0 { Ok(0) } else { Err(Errno::EINVAL) }
-    }
-
-    /// `sched_getscheduler(2)`: `SCHED_OTHER`.
-    fn sched_getscheduler(pid: i32) {
-        is_self(pid)?;
-        Ok(0)
-    }
-
-    /// `sched_getparam(2)`.
-    fn sched_getparam(pid: i32, to: usize) {
-        is_self(pid)?;
-        user::write_u32(to, 0)?;
-        Ok(0)
-    }
-
-    /// `sched_get_priority_max(2)`: real-time policies are not there.
-    fn sched_get_priority_max(policy: u32) {
-        if policy == 0 || policy == 3 { Ok(0) } else { Err(Errno::EINVAL) }
-    }
-
-    /// `sched_get_priority_min(2)`.
-    fn sched_get_priority_min(policy: u32) {
-        if policy == 0 || policy == 3 { Ok(0) } else { Err(Errno::EINVAL) }
-    }
-
-    /// `getpriority(2)`: nice 0, as the call encodes it.
-    fn getpriority(_which: u32, _who: u32) {
-        Ok(20)
     }
 
     /// `getcpu(2)`.

@@ -93,10 +93,15 @@ impl<T: Linked<K>, K> List<T, K> {
 
     /// Takes `item` out; `false` when it is not in this list. Takes as long as the list is.
     pub fn remove(&mut self, item: &T) -> bool {
+        self.take_first(|here| core::ptr::eq(here, item)).is_some()
+    }
+
+    /// Takes the first that is `wanted`.
+    pub fn take_first(&mut self, wanted: impl Fn(&T) -> bool) -> Option<Arc<T>> {
         let mut before: Option<Arc<T>> = None;
         let mut at = self.head.clone();
         while let Some(here) = at {
-            if core::ptr::eq(&raw const *here, item) {
+            if wanted(&here) {
                 let next = {
                     let mut place = here.link().0.lock();
                     place.linked = false;
@@ -109,12 +114,12 @@ impl<T: Linked<K>, K> List<T, K> {
                     Some(b) => b.link().0.lock().next = next,
                     None => self.head = next,
                 }
-                return true;
+                return Some(here);
             }
             at = here.link().0.lock().next.clone();
             before = Some(here);
         }
-        false
+        None
     }
 }
 
@@ -144,7 +149,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_list_is_a_queue(ops in proptest::collection::vec((0..3_u8, 0..12_usize), 0..120)) {
+        fn a_list_is_a_queue(ops in proptest::collection::vec((0..4_u8, 0..12_usize), 0..120)) {
             let items: Vec<Arc<Item>> =
                 (0..12).map(|n| Arc::new(Item { n, link: Link::new() })).collect();
             let mut list = List::<Item, RunQueue>::new();
@@ -159,6 +164,11 @@ mod tests {
                         }
                     }
                     1 => prop_assert_eq!(list.pop().map(|i| i.n), model.pop_front()),
+                    2 => {
+                        let found = model.iter().position(|m| m % 4 == n % 4);
+                        let taken = list.take_first(|i| i.n % 4 == n % 4).map(|i| i.n);
+                        prop_assert_eq!(taken, found.and_then(|at| model.remove(at)));
+                    }
                     _ => {
                         let found = model.iter().position(|&m| m == n);
                         prop_assert_eq!(list.remove(&items[n]), found.is_some());

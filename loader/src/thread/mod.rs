@@ -1,12 +1,14 @@
 //! Kernel threads: a preemptive scheduler with a run queue per CPU, wait queues, time-outs.
 //!
 //! A thread runs until it waits, ends, or its time slice is over while another is ready;
-//! with nobody else ready there is no tick. [`list`] and [`state`] are the pure parts; the
-//! rest needs the hardware.
+//! with nobody else ready there is no tick. [`list`], [`share`] and [`state`] are the pure parts;
+//! the rest needs the hardware.
 
 pub mod list;
+pub mod share;
 pub mod state;
 
+pub use share::{Policy, Share};
 pub use state::{WaitId, Woken};
 
 #[cfg(target_os = "none")]

@@ -13,9 +13,6 @@ use crate::mm::stack;
 use crate::percpu::{self, PerCpu};
 use crate::{arch, time};
 
-/// How long a thread may run while others of its priority are ready, in ns.
-const SLICE: u64 = 4_000_000;
-
 /// Those who are ready, a list per priority.
 struct Ready {
     lists: [List<Thread, RunQueue>; LEVELS],
@@ -27,8 +24,13 @@ impl Ready {
         self.lists.get_mut(thread.priority as usize).is_some_and(|list| list.push(thread))
     }
 
-    fn pop(&mut self) -> Option<Arc<Thread>> {
-        self.lists.iter_mut().find_map(List::pop)
+    /// Takes the first that may run on `cpu`.
+    fn take(&mut self, cpu: &PerCpu) -> Option<Arc<Thread>> {
+        self.lists.iter_mut().find_map(|list| list.take_first(|thread| thread.may_run_on(cpu)))
+    }
+
+    fn remove(&mut self, thread: &Thread) -> bool {
+        self.lists.get_mut(thread.priority as usize).is_some_and(|list| list.remove(thread))
     }
 
     fn is_empty(&self) -> bool {
@@ -113,32 +115,40 @@ fn is_idle(cpu: &PerCpu, thread: &Thread) -> bool {
     cpu.sched.idle.get().is_some_and(|idle| core::ptr::eq(&raw const **idle, thread))
 }
 
-/// Where a thread that was just woken should run: where it ran last if that CPU has nothing
-/// to do (its caches may still know it), else on any that has nothing to do, else where it
-/// is woken.
+/// Where a thread that was just woken should run, of the CPUs that it may run on: where it ran
+/// last if that CPU has nothing to do (its caches may still know it), else on any that has
+/// nothing to do, else where it is woken, else on any.
 fn choose(here: &'static PerCpu, thread: &Thread) -> &'static PerCpu {
-    let idling = |cpu: &PerCpu| cpu.sched.idling.load(Ordering::Relaxed);
     let last = thread.last_cpu.load(Ordering::Relaxed) as usize;
-    let mut any = None;
-    for cpu in percpu::all().filter(|cpu| idling(cpu)) {
-        if cpu.index.load(Ordering::Relaxed) == last {
-            return cpu;
+    let mut best = (0, here);
+    for cpu in percpu::all().filter(|cpu| thread.may_run_on(cpu)) {
+        let rank = if cpu.sched.idling.load(Ordering::Relaxed) {
+            3 + u8::from(cpu.index.load(Ordering::Relaxed) == last)
+        } else {
+            1 + u8::from(core::ptr::eq(cpu, here))
+        };
+        if rank > best.0 {
+            best = (rank, cpu);
         }
-        any = any.or(Some(cpu));
     }
-    any.unwrap_or(here)
+    best.1
 }
 
 /// Puts a thread that was just woken (or made) into a run queue, and sees to it that it
 /// gets its turn.
 pub(super) fn enqueue(thread: Arc<Thread>) {
     percpu::with(|here| {
-        let cpu = choose(here, &thread);
         let priority = thread.priority;
-        queue(cpu, thread);
+        let mut cpu = choose(here, &thread);
+        let mut queued = queue(cpu, thread);
+        // Bound elsewhere meanwhile, which is never to no CPU at all.
+        while let Err(thread) = queued {
+            cpu = choose(here, &thread);
+            queued = queue(cpu, thread);
+        }
         if !core::ptr::eq(cpu, here) {
-            // It was idle when it was chosen. If it has found something to do meanwhile,
-            // it begins a time slice for that now.
+            // It was idle when it was chosen, or is the thread's only one. If it has something
+            // to do, it begins a time slice for that now.
             cpu.resched.store(true, Ordering::Release);
             arch::smp::notify(cpu);
             return;
@@ -147,9 +157,35 @@ pub(super) fn enqueue(thread: Arc<Thread>) {
         if is_idle(cpu, &running) || priority < running.priority {
             cpu.resched.store(true, Ordering::Relaxed);
         } else if !time::has_slice(cpu) {
-            time::set_slice(cpu, Some(SLICE));
+            time::set_slice(cpu, Some(running.slice()));
         }
     });
+}
+
+/// Has `thread` leave the CPUs of the set `left`, a bit each, on which it may not run any more:
+/// at once, unless one of them is in the middle of a switch to it.
+pub(super) fn leave(thread: &Arc<Thread>, left: u64) {
+    let leaves = |cpu: &PerCpu| left >> cpu.index.load(Ordering::Relaxed) & 1 != 0;
+    for cpu in percpu::all().filter(|cpu| leaves(cpu)) {
+        let _irq = IrqGuard::new();
+        // Nobody puts it into this queue after this, see `queue`.
+        let queued = cpu.sched.ready.lock().remove(thread);
+        if queued {
+            cpu.sched.queued.fetch_sub(1, Ordering::Relaxed);
+            enqueue(Arc::clone(thread));
+            continue;
+        }
+        // Whoever has taken it from there has done so after clearing this, and looks again.
+        cpu.resched.store(true, Ordering::Release);
+        if !core::ptr::eq(cpu, arch::percpu::current()) {
+            arch::smp::notify(cpu);
+        }
+    }
+    while thread.on_cpu.load(Ordering::Acquire)
+        && left >> thread.last_cpu.load(Ordering::Relaxed) & 1 != 0
+    {
+        yield_now();
+    }
 }
 
 /// When the thread that runs on the CPU with this index began to, in ns since boot.
@@ -168,18 +204,31 @@ pub(super) fn notify(index: u32) {
     });
 }
 
-/// Puts a thread into the queue of `cpu`.
-fn queue(cpu: &PerCpu, thread: Arc<Thread>) {
+/// Puts a thread into the queue of `cpu`; gives it back if it may not run there. Asked under
+/// the lock of the queue: who binds a thread looks for it in the queues afterwards.
+fn queue(cpu: &PerCpu, thread: Arc<Thread>) -> Result<(), Arc<Thread>> {
     let mut ready = cpu.sched.ready.lock();
+    if !thread.may_run_on(cpu) {
+        return Err(thread);
+    }
     if ready.push(thread) {
         cpu.sched.queued.fetch_add(1, Ordering::Release);
     }
+    Ok(())
 }
 
-/// Takes the next thread from the queue of `cpu`, and says whether more are left there.
-fn take(cpu: &PerCpu) -> (Option<Arc<Thread>>, bool) {
+/// Puts a thread that can go on into the queue of `cpu`, or into that of one on which it may run.
+fn requeue(cpu: &PerCpu, thread: Arc<Thread>) {
+    if let Err(thread) = queue(cpu, thread) {
+        enqueue(thread);
+    }
+}
+
+/// Takes the next thread for `here` from the queue of `cpu`, and says whether more are left
+/// there.
+fn take(cpu: &PerCpu, here: &PerCpu) -> (Option<Arc<Thread>>, bool) {
     let mut ready = cpu.sched.ready.lock();
-    let next = ready.pop();
+    let next = ready.take(here);
     if next.is_some() {
         cpu.sched.queued.fetch_sub(1, Ordering::Relaxed);
     }
@@ -191,7 +240,7 @@ fn steal(here: &PerCpu) -> Option<Arc<Thread>> {
     percpu::all()
         .filter(|cpu| !core::ptr::eq(*cpu, here))
         .filter(|cpu| cpu.sched.queued.load(Ordering::Acquire) > 0)
-        .find_map(|cpu| take(cpu).0)
+        .find_map(|cpu| take(cpu, here).0)
 }
 
 /// The slice of the thread that runs on `cpu` is over. In interrupt context.
@@ -251,11 +300,12 @@ pub fn may_sleep() -> bool {
 pub(super) fn schedule() {
     let cpu = arch::percpu::current();
     let Some(prev) = cpu.sched.running.get() else { return };
-    cpu.resched.store(false, Ordering::Relaxed);
+    // What is seen from here on is as new as who asked for this.
+    cpu.resched.swap(false, Ordering::AcqRel);
     if prev.state.leave() == Left::Runnable && !is_idle(cpu, &prev) {
-        queue(cpu, prev.arc());
+        requeue(cpu, prev.arc());
     }
-    let (mut next, more) = take(cpu);
+    let (mut next, more) = take(cpu, cpu);
     if next.is_none() {
         // Said before others' queues are looked at: whoever queues something from now on
         // sends it here, or it is found.
@@ -273,11 +323,11 @@ pub(super) fn schedule() {
         && !is_idle(cpu, &prev)
         && let Some(idle) = cpu.sched.idle.get()
     {
-        queue(cpu, core::mem::replace(&mut next, Arc::clone(idle)));
+        requeue(cpu, core::mem::replace(&mut next, Arc::clone(idle)));
         cpu.resched.store(true, Ordering::Relaxed);
     }
     cpu.sched.idling.store(is_idle(cpu, &next), Ordering::Relaxed);
-    time::set_slice(cpu, more.then_some(SLICE));
+    time::set_slice(cpu, more.then(|| next.slice()));
     if core::ptr::eq(&raw const *next, &raw const *prev) {
         next.state.enter();
         return;

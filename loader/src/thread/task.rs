@@ -7,6 +7,7 @@ use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering
 use driver_api::sync::IrqLock;
 
 use super::list::{Link, Linked, RunQueue, Waiting};
+use super::share::{self, Share};
 use super::state::{State, WaitId, Woken};
 use super::times::Times;
 use super::user::UserContext;
@@ -16,6 +17,7 @@ use crate::arch::trap::TrapFrame;
 use crate::mm::frames;
 use crate::mm::layout::STACK_SIZE;
 use crate::mm::stack::KernelStack;
+use crate::percpu::PerCpu;
 use crate::time::TimerRoom;
 
 /// Who runs first.
@@ -42,6 +44,12 @@ pub struct Thread {
     id: u32,
     name: IrqLock<([u8; NAME_LEN], u8)>,
     pub(super) priority: Priority,
+    /// The CPUs that it may run on, a bit each.
+    cpus: AtomicU64,
+    /// A [`Share`], and what follows from it: how long it may run while others of its priority
+    /// are ready, in ns.
+    share: AtomicU32,
+    slice: AtomicU32,
     pub(super) state: State,
     /// A CPU runs it, or has not yet finished leaving it.
     pub(super) on_cpu: AtomicBool,
@@ -100,6 +108,9 @@ impl Thread {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             name: IrqLock::new(([0; NAME_LEN], 0)),
             priority,
+            cpus: AtomicU64::new(u64::MAX),
+            share: AtomicU32::new(0),
+            slice: AtomicU32::new(share::SLICE),
             state: State::new(),
             on_cpu: AtomicBool::new(false),
             last_cpu: AtomicU32::new(0),
@@ -137,6 +148,41 @@ impl Thread {
         let len = name.len().min(NAME_LEN);
         slot.0[..len].copy_from_slice(&name[..len]);
         slot.1 = len as u8;
+    }
+
+    /// The CPUs that it may run on, a bit each; those that are not there may be among them.
+    #[must_use]
+    pub fn cpus(&self) -> u64 {
+        self.cpus.load(Ordering::Relaxed)
+    }
+
+    /// Binds it to these CPUs, at least one of which runs. It has left all others when this
+    /// returns, unless it was just about to begin on one: that one sends it on at once.
+    pub fn bind(self: &Arc<Self>, cpus: u64) {
+        let before = self.cpus.swap(cpus, Ordering::AcqRel);
+        sched::leave(self, before & !cpus);
+    }
+
+    /// Whether it may run on `cpu`.
+    pub(super) fn may_run_on(&self, cpu: &PerCpu) -> bool {
+        self.cpus() >> cpu.index.load(Ordering::Relaxed) & 1 != 0
+    }
+
+    /// Its share of a CPU.
+    #[must_use]
+    pub fn share(&self) -> Share {
+        Share::unpack(self.share.load(Ordering::Relaxed))
+    }
+
+    /// Gives it another share, from its next turn on.
+    pub fn set_share(&self, share: Share) {
+        self.share.store(share.pack(), Ordering::Relaxed);
+        self.slice.store(share.slice(), Ordering::Relaxed);
+    }
+
+    /// How long it may run while others of its priority are ready, in ns.
+    pub(super) fn slice(&self) -> u64 {
+        self.slice.load(Ordering::Relaxed).into()
     }
 
     /// Its user side, once `process` gave it one.
@@ -244,14 +290,16 @@ pub fn spawn(
     priority: Priority,
     entry: impl FnOnce() + Send + 'static,
 ) -> Result<Arc<Thread>, SpawnError> {
-    spawn_user(name, priority, move || {
+    let thread = prepare(name, priority, move || {
         entry();
         None
-    })
+    })?;
+    sched::enqueue(Arc::clone(&thread));
+    Ok(thread)
 }
 
 /// Makes a thread that calls `entry` and then goes on in user mode with the registers that
-/// it returns, and puts it into the run queue.
+/// it returns, and puts it into the run queue. It may run where the thread that makes it may.
 ///
 /// # Errors
 /// `NoMemory`: nothing was started.
@@ -261,6 +309,12 @@ pub fn spawn_user(
     entry: impl FnOnce() -> Option<TrapFrame> + Send + 'static,
 ) -> Result<Arc<Thread>, SpawnError> {
     let thread = prepare(name, priority, entry)?;
+    let maker = sched::current();
+    thread.cpus.store(maker.cpus(), Ordering::Relaxed);
+    // Most have the share that all begin with.
+    if maker.share.load(Ordering::Relaxed) != 0 {
+        thread.set_share(maker.share().inherited());
+    }
     sched::enqueue(Arc::clone(&thread));
     Ok(thread)
 }
