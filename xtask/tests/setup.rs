@@ -66,8 +66,12 @@ impl Machine {
     }
 
     fn doctor(&self, args: &[&str]) -> Output {
+        self.xtask("doctor", args)
+    }
+
+    fn xtask(&self, command: &str, args: &[&str]) -> Output {
         Command::new(env!("CARGO_BIN_EXE_xtask"))
-            .arg("doctor")
+            .arg(command)
             .args(args)
             .env_clear()
             .envs(self.env())
@@ -137,6 +141,19 @@ fn doctor_fixes_what_rustup_and_the_package_manager_can() {
     let install = "apt-get install --yes --no-install-recommends \
                    qemu-system-x86 qemu-system-arm gdb-multiarch";
     assert_eq!(apt, [install, "apt-get update", install]);
+}
+
+#[test]
+fn tests_that_cannot_be_booted_are_refused_before_host_tests() {
+    let machine = Machine::new();
+    fs::remove_file(machine.path("bin/apt-get")).unwrap();
+    let noted = format!("echo cargo \"$@\" >> {}/calls", machine.dir.path().display());
+    machine.script("toolchains/1.95.0-test/bin/cargo", &noted);
+    let out = machine.xtask("test", &["--arch", "x64", "exit-0"]);
+    let said = String::from_utf8(out.stderr).unwrap();
+    assert_eq!(out.status.code(), Some(2), "{said}");
+    assert!(said.contains("qemu-system-x86_64: missing"), "{said}");
+    assert_eq!(machine.calls(), "", "neither cargo nor rustup was asked for anything");
 }
 
 /// Runs `doctor --fix` on a terminal, where `answer` is typed: status and what the terminal

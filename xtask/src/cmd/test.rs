@@ -64,6 +64,9 @@ impl Test {
         for case in &chosen {
             check_machine(case.machine, case.arch)?;
         }
+        // A machine that cannot boot anything says so now, not after minutes of host tests.
+        let needs: BTreeSet<Need> = chosen.iter().map(|c| Need::Qemu(c.arch)).collect();
+        setup::ensure(cx, &needs.into_iter().collect::<Vec<_>>())?;
         let chosen = chosen.repeat(self.repeat.get());
         let mut tally = Tally::default();
         if !self.boot {
@@ -76,13 +79,8 @@ impl Test {
             }
             tally.add(&host_tests::run(cx, self.filter.as_deref())?);
         }
-        let rows = if chosen.is_empty() {
-            Vec::new()
-        } else {
-            let needs: BTreeSet<Need> = chosen.iter().map(|c| Need::Qemu(c.arch)).collect();
-            setup::ensure(cx, &needs.into_iter().collect::<Vec<_>>())?;
-            self.boot_all(cx, &workspace, &chosen)?
-        };
+        let rows =
+            if chosen.is_empty() { Vec::new() } else { self.boot_all(cx, &workspace, &chosen)? };
         for row in &rows {
             match row.failure() {
                 Some(_) => tally.failed.push(row.name()),
