@@ -124,7 +124,10 @@ impl Directory {
         room((count + more).saturating_mul(size_of::<u32>()))?;
         self.chains.try_reserve_exact(more).map_err(|_| Error::NoMemory)?;
         self.chains.resize(count + more, 0);
-        self.tidy();
+        // The first chains come before the first name.
+        if count > 0 {
+            self.tidy();
+        }
         Ok(())
     }
 

@@ -31,5 +31,5 @@ static ROOT: BootFileSystem = BootFileSystem {
     source: "rootfs",
     mode: 0,
     read_only: false,
-    root: |packed, _| Ok(initial::root(packed)?.root()),
+    root: |packed, _| Ok(initial::root(packed)?),
 };

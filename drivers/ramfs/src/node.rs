@@ -65,7 +65,6 @@ impl RamFs {
     /// An empty file system; its root directory has `mode` and belongs to root.
     #[must_use]
     pub fn new(mode: u16, now: Timestamp) -> Self {
-        let shared = Arc::new(Shared { next_ino: AtomicU64::new(1) });
         let new = NewInode {
             kind: FileType::Directory,
             mode,
@@ -75,7 +74,7 @@ impl RamFs {
             target: &[],
             now,
         };
-        Self { root: Node::new(&shared, &new) }
+        Self { root: Node::root(&new) }
     }
 
     /// The root directory.
@@ -92,6 +91,11 @@ impl RamFs {
 }
 
 impl Node {
+    /// The root directory of a new file system.
+    pub(crate) fn root(new: &NewInode<'_>) -> Arc<Self> {
+        Self::new(&Arc::new(Shared { next_ino: AtomicU64::new(1) }), new)
+    }
+
     fn new(shared: &Arc<Shared>, new: &NewInode<'_>) -> Arc<Self> {
         let body = match new.kind {
             FileType::Directory => Body::Directory(Directory::default()),

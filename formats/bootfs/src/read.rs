@@ -53,8 +53,8 @@ pub struct Bootfs<'a> {
 
 /// A file, folder or link.
 #[derive(Clone, Copy)]
-pub struct Node<'a> {
-    fs: Bootfs<'a>,
+pub struct Node<'f, 'a> {
+    fs: &'f Bootfs<'a>,
     index: u32,
     raw: &'a [u8; NODE_LEN],
 }
@@ -138,23 +138,23 @@ impl<'a> Bootfs<'a> {
 
     /// The root folder, node 0.
     #[must_use]
-    pub fn root(&self) -> Node<'a> {
+    pub fn root(&self) -> Node<'_, 'a> {
         // `new` refused an image without nodes; the fallback keeps this free of panics.
         const NONE: [u8; NODE_LEN] = [0; NODE_LEN];
-        Node { fs: *self, index: 0, raw: self.nodes.first().unwrap_or(&NONE) }
+        Node { fs: self, index: 0, raw: self.nodes.first().unwrap_or(&NONE) }
     }
 
     /// The node with this index, as [`Node::index`] gives it.
     #[must_use]
-    pub fn node(&self, index: u32) -> Option<Node<'a>> {
+    pub fn node(&self, index: u32) -> Option<Node<'_, 'a>> {
         let raw = self.nodes.get(usize::try_from(index).ok()?)?;
-        Some(Node { fs: *self, index, raw })
+        Some(Node { fs: self, index, raw })
     }
 
     /// The node at an absolute path, `/` or `/a/b`. Links are not followed; `.` and `..`
     /// are no names.
     #[must_use]
-    pub fn lookup(&self, path: &str) -> Option<Node<'a>> {
+    pub fn lookup(&self, path: &str) -> Option<Node<'_, 'a>> {
         let below = path.strip_prefix('/')?;
         let mut node = self.root();
         if below.is_empty() {
@@ -167,21 +167,29 @@ impl<'a> Bootfs<'a> {
     }
 
     /// Checks every node. The child ranges of the folders, taken in order, must be exactly
-    /// 1, 2, … and every node but the root must come after its parent: so each has one
-    /// parent, and walking up or down ends.
+    /// 1, 2, … and every folder must come before its children: so each node but the root has
+    /// one parent, and walking up or down ends.
     fn check_nodes(&self) -> Result<(), Error> {
         let mut next_child = 1u64;
-        let mut previous: Option<Node<'_>> = None;
-        for index in 0..self.node_count() {
+        for (index, raw) in (0..).zip(self.nodes) {
             let bad = Error::BadNode(index);
-            let node = self.node(index).ok_or(bad)?;
-            let good = self.is_placed(&node, previous.as_ref())
+            let node = Node { fs: self, index, raw };
+            // Those that are children of an earlier folder were checked with it.
+            let placed = match index {
+                0 => node.is_dir() && node.parent_index() == 0 && node.name_len() == 0,
+                _ => u64::from(index) < next_child,
+            };
+            let good = placed
                 && node.raw_mode() & !(TYPE_MASK | PERMISSIONS) == 0
                 && match node.raw_mode() & TYPE_MASK {
                     TYPE_DIR => {
                         let first = next_child;
                         next_child = next_child.checked_add(node.size()).ok_or(bad)?;
-                        node.start() == first && next_child <= self.nodes.len() as u64
+                        if node.start() != first || next_child > self.nodes.len() as u64 {
+                            return Err(bad);
+                        }
+                        self.check_children(&node)?;
+                        true
                     }
                     TYPE_FILE => self.is_file(&node),
                     TYPE_LINK => self.string(node.start(), node.size()).is_some_and(is_target),
@@ -190,30 +198,26 @@ impl<'a> Bootfs<'a> {
             if !good {
                 return Err(bad);
             }
-            previous = Some(node);
         }
         if next_child == self.nodes.len() as u64 { Ok(()) } else { Err(Error::BadHeader) }
     }
 
-    /// Whether a node is where its parent says and its name is one that can stand there.
-    fn is_placed(&self, node: &Node<'_>, previous: Option<&Node<'_>>) -> bool {
-        if node.index == 0 {
-            return node.is_dir() && node.parent_index() == 0 && node.name_len() == 0;
+    /// Checks that the children of `folder`, which are there, say that they are, and that their
+    /// names are ascending and such as can stand in a folder.
+    fn check_children(&self, folder: &Node<'_, '_>) -> Result<(), Error> {
+        let mut previous = "";
+        for child in folder.children() {
+            let name = self.string(child.name_start(), child.name_len());
+            let good = |name: &&str| {
+                child.parent_index() == folder.index && *name > previous && is_name(name)
+            };
+            previous = name.filter(good).ok_or(Error::BadNode(child.index))?;
         }
-        let Some(parent) = self.node(node.parent_index()).filter(|p| p.index < node.index) else {
-            return false;
-        };
-        let Some(name) = self.string(node.name_start(), node.name_len()) else { return false };
-        let index = u64::from(node.index);
-        let is_child =
-            parent.is_dir() && index >= parent.start() && index - parent.start() < parent.size();
-        let in_order = previous
-            .is_none_or(|p| p.index == 0 || p.parent_index() != parent.index || p.name() < name);
-        is_child && in_order && is_name(name)
+        Ok(())
     }
 
     /// Whether a file's bytes are in the image and, from a page on, can be mapped.
-    fn is_file(&self, node: &Node<'_>) -> bool {
+    fn is_file(&self, node: &Node<'_, '_>) -> bool {
         let (start, size) = (node.start(), node.size());
         if slice(self.image, start, size).is_none() {
             return false;
@@ -231,7 +235,7 @@ impl<'a> Bootfs<'a> {
     }
 }
 
-impl<'a> Node<'a> {
+impl<'f, 'a> Node<'f, 'a> {
     /// The node's index, by which [`Bootfs::node`] finds it again: 0 for the root.
     #[must_use]
     pub fn index(&self) -> u32 {
@@ -246,8 +250,14 @@ impl<'a> Node<'a> {
 
     /// The folder that it is in; the root's is the root.
     #[must_use]
-    pub fn parent(&self) -> Node<'a> {
+    pub fn parent(&self) -> Node<'f, 'a> {
         self.fs.node(self.parent_index()).unwrap_or_else(|| self.fs.root())
+    }
+
+    /// The index of the folder that it is in: less than its own, but for the root's, which is 0.
+    #[must_use]
+    pub fn parent_index(&self) -> u32 {
+        u32_at(self.raw, 0x0c)
     }
 
     /// Permission bits, 0 … 0o7777.
@@ -298,14 +308,14 @@ impl<'a> Node<'a> {
 
     /// A folder's children, sorted by the bytes of their names; nothing for others.
     #[must_use]
-    pub fn children(&self) -> Children<'a> {
+    pub fn children(&self) -> Children<'f, 'a> {
         let range = self.child_range();
         Children { fs: self.fs, next: range.start, end: range.end }
     }
 
     /// The child named `name`, by binary search.
     #[must_use]
-    pub fn child(&self, name: &str) -> Option<Node<'a>> {
+    pub fn child(&self, name: &str) -> Option<Node<'f, 'a>> {
         let core::ops::Range { start: mut low, end: mut high } = self.child_range();
         while low < high {
             let middle = low + (high - low) / 2;
@@ -328,10 +338,6 @@ impl<'a> Node<'a> {
         first..first.saturating_add(self.size() as u32)
     }
 
-    fn parent_index(&self) -> u32 {
-        u32_at(self.raw, 0x0c)
-    }
-
     fn name_start(&self) -> u64 {
         u32_at(self.raw, 0x10).into()
     }
@@ -349,7 +355,7 @@ impl<'a> Node<'a> {
     }
 }
 
-impl fmt::Debug for Node<'_> {
+impl fmt::Debug for Node<'_, '_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?} {:o} #{}", self.name(), self.raw_mode(), self.index)
     }
@@ -357,16 +363,16 @@ impl fmt::Debug for Node<'_> {
 
 /// Iterator over a folder's children.
 #[derive(Clone)]
-pub struct Children<'a> {
-    fs: Bootfs<'a>,
+pub struct Children<'f, 'a> {
+    fs: &'f Bootfs<'a>,
     next: u32,
     end: u32,
 }
 
-impl<'a> Iterator for Children<'a> {
-    type Item = Node<'a>;
+impl<'f, 'a> Iterator for Children<'f, 'a> {
+    type Item = Node<'f, 'a>;
 
-    fn next(&mut self) -> Option<Node<'a>> {
+    fn next(&mut self) -> Option<Node<'f, 'a>> {
         if self.next >= self.end {
             return None;
         }

@@ -17,7 +17,7 @@ fn file<'a>(path: &'a str, data: &'a [u8]) -> Entry<'a> {
 /// Path → (mode, uid, gid, bytes of a file or a link's target) of every node but the root.
 type Listing = BTreeMap<String, (u32, u32, u32, Vec<u8>)>;
 
-fn list(node: Node<'_>, path: &str, out: &mut Listing) {
+fn list(node: Node<'_, '_>, path: &str, out: &mut Listing) {
     for child in node.children() {
         let path = format!("{path}/{}", child.name());
         assert_eq!(child.parent().index(), node.index());
@@ -99,7 +99,8 @@ fn large_files_can_be_mapped() {
 #[test]
 fn a_nonzero_byte_after_a_mapped_file_is_refused() {
     let mut bytes = sample();
-    let hello = Bootfs::new(&bytes).unwrap().lookup("/bin/hello").unwrap();
+    let fs = Bootfs::new(&bytes).unwrap();
+    let hello = fs.lookup("/bin/hello").unwrap();
     let (at, index) = (hello.file_offset().unwrap() as usize, hello.index());
     bytes[at + 10_000] = 1;
     assert_eq!(Bootfs::new(&bytes).err(), Some(Error::BadNode(index)));

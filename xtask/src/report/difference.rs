@@ -37,7 +37,7 @@ fn packed(a: &[u8], b: &[u8], at: usize) -> Option<String> {
     }
     let mut open = vec![("/".to_owned(), in_a.root(), in_b.root())];
     while let Some((path, a, b)) = open.pop() {
-        let of = |n: Node<'_>| (n.raw_mode(), n.uid(), n.gid());
+        let of = |n: Node<'_, '_>| (n.raw_mode(), n.uid(), n.gid());
         if of(a) != of(b) {
             return Some(format!("{path}: mode or owner"));
         }
