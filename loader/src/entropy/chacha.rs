@@ -3,8 +3,24 @@
 /// `expand 32-byte k`, little-endian words.
 const SIGMA: [u32; 4] = [0x6170_7865, 0x3320_646e, 0x7962_2d32, 0x6b20_6574];
 
+/// The words of each quarter round: the columns, then the diagonals. A table and the code once,
+/// which is run cold at each boot.
+const QUARTERS: [[u8; 4]; 8] = [
+    [0, 4, 8, 12],
+    [1, 5, 9, 13],
+    [2, 6, 10, 14],
+    [3, 7, 11, 15],
+    [0, 5, 10, 15],
+    [1, 6, 11, 12],
+    [2, 7, 8, 13],
+    [3, 4, 9, 14],
+];
+
 #[inline]
-fn quarter(s: &mut [u32; 16], a: usize, b: usize, c: usize, d: usize) {
+fn quarter(s: &mut [u32; 16], words: [u8; 4]) {
+    let [a, b, c, d] = words;
+    let at = |word: u8| usize::from(word & 15);
+    let (a, b, c, d) = (at(a), at(b), at(c), at(d));
     s[a] = s[a].wrapping_add(s[b]);
     s[d] = (s[d] ^ s[a]).rotate_left(16);
     s[c] = s[c].wrapping_add(s[d]);
@@ -26,16 +42,11 @@ pub fn block(key: &[u8; 32], last: [u32; 4]) -> [u8; 64] {
     start[12..].copy_from_slice(&last);
     let mut s = start;
     for _ in 0..10 {
-        for i in 0..4 {
-            quarter(&mut s, i, 4 + i, 8 + i, 12 + i);
-        }
-        for i in 0..4 {
-            quarter(&mut s, i, 4 + (i + 1) % 4, 8 + (i + 2) % 4, 12 + (i + 3) % 4);
-        }
+        QUARTERS.iter().for_each(|words| quarter(&mut s, *words));
     }
     let mut out = [0; 64];
-    for ((bytes, word), first) in out.as_chunks_mut::<4>().0.iter_mut().zip(s).zip(start) {
-        *bytes = word.wrapping_add(first).to_le_bytes();
+    for ((bytes, word), first) in out.as_chunks_mut::<4>().0.iter_mut().zip(&s).zip(&start) {
+        *bytes = word.wrapping_add(*first).to_le_bytes();
     }
     out
 }

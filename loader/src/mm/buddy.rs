@@ -71,13 +71,15 @@ impl<'a> Buddy<'a> {
     #[must_use]
     pub fn new(base: u64, frames: u64, bits: &'a mut [u64]) -> Self {
         let frames = if bits.len() < words_needed(base, frames) { 0 } else { frames };
-        let mut starts = [0; ORDERS];
+        let starts = [0; ORDERS];
+        let heads = [NONE; ORDERS];
+        let mut buddy = Self { base, frames, heads, nonempty: 0, lone: 0, free: 0, bits, starts };
         let mut at = 0;
-        for (order, start) in starts.iter_mut().enumerate() {
+        for (order, start) in buddy.starts.iter_mut().enumerate() {
             *start = at;
             at += order_words(base, frames, order) as u32;
         }
-        Self { base, frames, heads: [NONE; ORDERS], nonempty: 0, lone: 0, free: 0, bits, starts }
+        buddy
     }
 
     /// Free frames.

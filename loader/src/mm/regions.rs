@@ -31,29 +31,14 @@ impl<const N: usize> RangeSet<N> {
     /// no room, the range is left out (memory is lost, nothing breaks).
     pub fn add(&mut self, range: PhysRange) {
         let page = PAGE_SIZE as u64;
-        let mut new = PhysRange::new(
+        let new = PhysRange::new(
             PhysAddr(range.start.0.div_ceil(page).saturating_mul(page)),
             PhysAddr(range.end.0 / page * page),
         );
         if new.is_empty() {
             return;
         }
-        // Those at `first .. first + united` become part of the new one.
-        let first = self.ranges().partition_point(|r| r.end < new.start);
-        let mut united = 0;
-        while let Some(r) = self.ranges().get(first + united).filter(|r| r.start <= new.end) {
-            new = PhysRange::new(r.start.min(new.start), r.end.max(new.end));
-            united += 1;
-        }
-        if united == 0 {
-            self.insert(first, new);
-            return;
-        }
-        if let Some(slot) = self.ranges.get_mut(first) {
-            *slot = new;
-        }
-        self.ranges.copy_within((first + united).min(self.len)..self.len, first + 1);
-        self.len -= united - 1;
+        self.put(new, true);
     }
 
     /// Adds every page that `range` touches.
@@ -69,35 +54,44 @@ impl<const N: usize> RangeSet<N> {
         if range.is_empty() {
             return;
         }
-        let cut = touched(range);
-        let mut at = self.ranges().partition_point(|r| r.end <= cut.start);
-        while let Some(&r) = self.ranges().get(at).filter(|r| r.start < cut.end) {
-            let below = PhysRange::new(r.start, r.end.min(cut.start));
-            let above = PhysRange::new(r.start.max(cut.end), r.end);
-            let keep = if below.is_empty() { above } else { below };
-            if keep.is_empty() {
-                self.ranges.copy_within(at + 1..self.len, at);
-                self.len -= 1;
-                continue;
+        self.put(touched(range), false);
+    }
+
+    /// Makes all pages of `range` part of the set, or none.
+    fn put(&mut self, range: PhysRange, inside: bool) {
+        // Those that overlap or touch it are taken out; `whole` is what they are together.
+        let mut whole = range;
+        let mut kept = 0;
+        for at in 0..self.len {
+            let Some(&r) = self.ranges.get(at) else { break };
+            if r.start <= range.end && range.start <= r.end {
+                whole = PhysRange::new(r.start.min(whole.start), r.end.max(whole.end));
+            } else if let Some(place) = self.ranges.get_mut(kept) {
+                *place = r;
+                kept += 1;
             }
-            if let Some(slot) = self.ranges.get_mut(at) {
-                *slot = keep;
-            }
-            at += 1;
-            if !below.is_empty() && !above.is_empty() {
-                self.insert(at, above);
-                at += 1;
-            }
+        }
+        self.len = kept;
+        let below = if inside { whole.end } else { range.start };
+        let above = if inside { whole.end } else { range.end };
+        for piece in [PhysRange::new(whole.start, below), PhysRange::new(above, whole.end)] {
+            self.insert(piece);
         }
     }
 
-    /// Puts `range` at `at`, if there is room.
-    fn insert(&mut self, at: usize, range: PhysRange) {
-        if self.len < N {
-            self.ranges.copy_within(at..self.len, at + 1);
-            if let Some(slot) = self.ranges.get_mut(at) {
-                *slot = range;
+    /// Inserts a range that touches none, if it is not empty and there is room.
+    fn insert(&mut self, range: PhysRange) {
+        if range.is_empty() || self.len == N {
+            return;
+        }
+        let mut moving = range;
+        for place in self.ranges.iter_mut().take(self.len) {
+            if moving.start < place.start {
+                core::mem::swap(place, &mut moving);
             }
+        }
+        if let Some(place) = self.ranges.get_mut(self.len) {
+            *place = moving;
             self.len += 1;
         }
     }
