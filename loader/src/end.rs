@@ -17,14 +17,14 @@ static OPTIONS: Once<Options> = Once::new();
 /// Somebody is ending the machine.
 static ENDING: AtomicBool = AtomicBool::new(false);
 
-/// Notes what [`finish`] needs.
-pub(crate) fn init(info: &BootInfo) {
-    INFO.call_once(|| info.clone());
+/// Keeps what [`finish`] needs.
+pub(crate) fn init(info: BootInfo) -> &'static BootInfo {
+    INFO.call_once(|| info)
 }
 
 /// Notes what the command line says.
-pub(crate) fn set_options(options: &Options) {
-    OPTIONS.call_once(|| *options);
+pub(crate) fn set_options(options: &Options) -> &'static Options {
+    OPTIONS.call_once(|| *options)
 }
 
 /// The options of the command line; before it was read, for an end that comes so early, they

@@ -1,5 +1,7 @@
 //! From the boot protocol's hand-over to the first program.
 
+use alloc::boxed::Box;
+
 use crate::bootinfo::BootInfo;
 use crate::cmdline::{self, Options, Parsed};
 use crate::{arch, end, entropy, log as klog, mm, registry, thread, time};
@@ -12,45 +14,44 @@ pub fn kmain(info: BootInfo) -> ! {
     // What is packed behind the kernel is seen through the direct map, of which the early
     // tables show the part that the image is in.
     mm::image::set_load_base(info.load_base);
-    end::init(&info);
+    let info = end::init(info);
 
-    arch::cpu::init_boot_cpu(&info);
+    arch::cpu::init_boot_cpu(info);
     registry::early();
     klog::first_line();
-    if let Err(e) = mm::init(&info) {
-        fail(format_args!("memory: {e} ({} KiB of RAM)", ram_kib(&info)));
+    if let Err(e) = mm::init(info) {
+        fail(format_args!("memory: {e} ({} KiB of RAM)", ram_kib(info)));
     }
     registry::memory_is_up();
     let parsed = cmdline::parse(mm::image::default_cmdline(), info.cmdline);
-    let options = parsed.options;
-    end::set_options(&options);
+    let options = end::set_options(&parsed.options);
     klog::set_console_level(options.loglevel);
     #[cfg(debug_assertions)]
     crate::lockcheck::init();
-    time::init(arch::clock::init(&info));
-    bootchart(&options, "memory and clock");
-    entropy::init(&info);
-    arch::irq::init(&info);
+    time::init(arch::clock::init(info));
+    bootchart(options, "memory and clock");
+    entropy::init(info);
+    arch::irq::init(info);
     thread::adopt_boot_cpu();
     arch::cpu::enable_interrupts();
-    bootchart(&options, "threads");
+    bootchart(options, "threads");
     log_memory(info.protocol);
 
     // The rest may wait, which what will be the idle thread may not.
     let started = thread::begin_first("init", move || {
         crate::smp::start_others();
         registry::probe();
-        bootchart(&options, "drivers");
+        bootchart(options, "drivers");
         start(parsed);
     });
     if started.is_err() {
-        fail(format_args!("no memory for the first thread ({} KiB of RAM)", ram_kib(&info)));
+        fail(format_args!("no memory for the first thread ({} KiB of RAM)", ram_kib(info)));
     }
     thread::idle()
 }
 
 /// The rest of the boot, in a thread: what is wrong with the command line, the program.
-fn start(parsed: Parsed) {
+fn start(parsed: Box<Parsed>) {
     for warning in &parsed.warnings {
         log::warn!(target: "kernel", "{warning}");
     }

@@ -136,9 +136,15 @@ pub fn services() -> &'static dyn Kernel {
     &SERVICES
 }
 
+/// The drivers of this kernel. One place that asks the list for them: it is copied for that.
+#[inline(never)]
+fn drivers() -> &'static [driver_api::Driver] {
+    driver_api::DRIVERS.static_slice()
+}
+
 /// Lets the drivers that can start so early find the console.
 pub(crate) fn early() {
-    for driver in driver_api::DRIVERS {
+    for driver in drivers() {
         if let Some(early) = driver.early
             && let Err(e) = early(&SERVICES)
         {
@@ -154,7 +160,7 @@ pub(crate) fn memory_is_up() {
 
 /// Starts the drivers, one after the other, in the thread that calls it.
 pub(crate) fn probe() {
-    for driver in driver_api::DRIVERS {
+    for driver in drivers() {
         if let Err(e) = (driver.probe)(&SERVICES) {
             report(driver.name, e);
         }

@@ -32,6 +32,12 @@ impl Strings {
         self.0.split_inclusive(|&b| b == 0).map(|s| s.split_last().map_or(s, |(_, s)| s))
     }
 
+    /// How many there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.0.iter().filter(|b| **b == 0).count()
+    }
+
     /// Whether there are none.
     #[must_use]
     pub const fn is_empty(&self) -> bool {

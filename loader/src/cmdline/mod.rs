@@ -10,6 +10,7 @@
 
 pub mod words;
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use crate::strings::Strings;
@@ -46,7 +47,7 @@ pub struct Root {
     /// What kind.
     pub kind: RootKind,
     /// Of the image with this UUID.
-    pub uuid: Option<u128>,
+    pub uuid: Option<[u8; 16]>,
 }
 
 /// What the kernel tests of itself.
@@ -260,8 +261,8 @@ fn root(value: &[u8]) -> Option<Root> {
 }
 
 /// `8-4-4-4-12` hexadecimal digits (RFC 9562, section 4).
-fn uuid(text: &[u8]) -> Option<u128> {
-    let mut value = 0;
+fn uuid(text: &[u8]) -> Option<[u8; 16]> {
+    let mut value = 0_u128;
     for (i, &b) in text.iter().enumerate() {
         value = match (i, b) {
             (8 | 13 | 18 | 23, b'-') => value,
@@ -269,7 +270,7 @@ fn uuid(text: &[u8]) -> Option<u128> {
             _ => value << 4 | u128::from(char::from(b).to_digit(16)?),
         };
     }
-    (text.len() == 36).then_some(value)
+    (text.len() == 36).then_some(value.to_be_bytes())
 }
 
 /// Longest option word; longer ones are reported as bad values.
@@ -377,13 +378,13 @@ impl Parsed {
 
 /// Takes the image's `default` line and the VMM's `given` line apart.
 #[must_use]
-pub fn parse(default: &[u8], given: &[u8]) -> Parsed {
-    let mut parsed = Parsed {
+pub fn parse(default: &[u8], given: &[u8]) -> Box<Parsed> {
+    let mut parsed = Box::new(Parsed {
         options: Options::DEFAULT,
         env: Strings::from_bytes(ENVIRONMENT),
         words: Strings::new(),
         warnings: Vec::new(),
-    };
+    });
     for line in [default, given] {
         let mut words = Strings::new();
         Words::new(line).for_each(|w| parsed.add(w, &mut words));

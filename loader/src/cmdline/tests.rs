@@ -19,7 +19,7 @@ fn devices(line: &str) -> Vec<Vec<u8>> {
     found
 }
 
-fn given(line: &str) -> Parsed {
+fn given(line: &str) -> Box<Parsed> {
     parse(b"", line.as_bytes())
 }
 
@@ -79,7 +79,7 @@ fn no_program_is_no_words() {
 #[test]
 fn the_root_is_named_by_kind_and_uuid() {
     let root = |v: &str| given(&std::format!("osier.root={v}")).options.root;
-    let uuid = Some(0x0011_2233_4455_6677_8899_aabb_ccdd_eeff);
+    let uuid = Some(0x0011_2233_4455_6677_8899_aabb_ccdd_eeff_u128.to_be_bytes());
     let text = "00112233-4455-6677-8899-aabbccddeeff";
     assert_eq!(root(&std::format!("zfs:{text}")), Some(Root { kind: RootKind::Zfs, uuid }));
     assert_eq!(root(&std::format!("rofs:{}", text.to_uppercase())).unwrap().uuid, uuid);

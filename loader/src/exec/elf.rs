@@ -4,6 +4,7 @@
 //! supplements for `e_machine`. Every field that a file can lie about is checked here, so
 //! that [`super::plan`] works on sane numbers.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -185,7 +186,7 @@ pub fn parse(
     machine: u16,
     user_end: u64,
     page: u64,
-) -> Result<Program, ElfError> {
+) -> Result<Box<Program>, ElfError> {
     let mut header = [0; HEADER_LEN];
     let got = file.read_at(0, &mut header)?;
     if !header.starts_with(b"\x7fELF") || got < 4 {
@@ -226,7 +227,7 @@ pub fn parse(
     table.resize(table_len, 0);
     read_exact(file, phoff, &mut table)?;
 
-    let mut program = Program {
+    let mut program = Box::new(Program {
         position_independent: kind == ET_DYN,
         entry: u64_at(&header, 24),
         segments: Vec::new(),
@@ -235,9 +236,9 @@ pub fn parse(
         phnum,
         interpreter: None,
         executable_stack: false,
-    };
+    });
     let mut declared_phdrs = None;
-    for raw in table.chunks_exact(PHDR_LEN) {
+    for raw in table.as_chunks::<PHDR_LEN>().0 {
         let flags = u32_at(raw, 4);
         match u32_at(raw, 0) {
             PT_LOAD => add_segment(&mut program, raw, size, user_end, page)?,
@@ -285,7 +286,7 @@ pub fn parse(
 
 fn add_segment(
     program: &mut Program,
-    raw: &[u8],
+    raw: &[u8; PHDR_LEN],
     size: u64,
     user_end: u64,
     page: u64,

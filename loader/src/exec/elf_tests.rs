@@ -51,7 +51,7 @@ pub(crate) fn good() -> Vec<u8> {
     file(ET_DYN, EM_X86_64, 0x1510, &phdrs, 0x1000)
 }
 
-pub(crate) fn parse_x64(bytes: &[u8]) -> Result<Program, ElfError> {
+pub(crate) fn parse_x64(bytes: &[u8]) -> Result<Box<Program>, ElfError> {
     parse(&bytes, bytes.len() as u64, "x86_64", EM_X86_64, USER_END, 4096)
 }
 

@@ -93,7 +93,7 @@ pub fn build(top: u64, limit: usize, contents: &Contents<'_>) -> Result<Image, T
     // 8 zero bytes at the top, as Linux leaves.
     let mut above = contents.random.len() + 8;
     for list in lists {
-        words += list.iter().count();
+        words += list.count();
         above += list.as_bytes().len();
     }
     above += texts.iter().map(|text| text.len() + 1).sum::<usize>();
@@ -105,30 +105,41 @@ pub fn build(top: u64, limit: usize, contents: &Contents<'_>) -> Result<Image, T
 
     let mut bytes = Vec::new();
     bytes.try_reserve_exact(size).map_err(|_| TooLong)?;
-    let mut word = |value: u64| bytes.extend_from_slice(&value.to_le_bytes());
-    word(contents.args.iter().count() as u64);
+    bytes.resize(words * 8, 0);
+    let mut slots = bytes.as_chunks_mut::<8>().0.iter_mut();
+    let mut word = |value: u64| {
+        if let Some(slot) = slots.next() {
+            *slot = value.to_le_bytes();
+        }
+    };
+    word(contents.args.count() as u64);
     // Right above the words: the random bytes, the strings in the order of their pointers,
     // and what rounding left over.
     let random = sp + (words * 8) as u64;
     let mut at = random + contents.random.len() as u64;
     for list in lists {
-        for string in list.iter() {
-            word(at);
-            at += string.len() as u64 + 1;
+        let mut begins = true;
+        for byte in list.as_bytes() {
+            if begins {
+                word(at);
+            }
+            begins = *byte == 0;
+            at += 1;
         }
         word(0);
     }
     let platform = at + texts[0].len() as u64 + 1;
     let own = [(at::RANDOM, random), (at::EXECFN, at), (at::PLATFORM, platform), (at::NULL, 0)];
-    for &(key, value) in contents.aux.iter().chain(&own) {
-        word(key);
-        word(value);
+    for pairs in [contents.aux, &own] {
+        for &(key, value) in pairs {
+            word(key);
+            word(value);
+        }
     }
-    bytes.extend_from_slice(&contents.random);
-    lists.iter().for_each(|list| bytes.extend_from_slice(list.as_bytes()));
-    for text in texts {
-        bytes.extend_from_slice(text);
-        bytes.push(0);
+    let [args, env] = lists.map(Strings::as_bytes);
+    let [execfn, platform] = texts;
+    for part in [&contents.random, args, env, execfn, b"\0", platform, b"\0"] {
+        bytes.extend_from_slice(part);
     }
     bytes.resize(size, 0);
     Ok(Image { sp, bytes })

@@ -8,13 +8,14 @@ use crate::exec::stack::{self, at};
 use crate::fs::access::{self, Credentials};
 use crate::fs::walk::Walker;
 use crate::fs::{Path, cache};
-use crate::mm::PAGE_SIZE;
+use crate::mm::{PAGE_SIZE, PhysAddr};
 use crate::mm::aspace::{AddressSpace, Bounds, Place};
 use crate::mm::pages::UserPages;
 use crate::mm::vma::{Backing, Prot, Role, Vma};
 use crate::strings::Strings;
 use crate::text::Text;
 use crate::user;
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -59,7 +60,7 @@ pub enum LoadError {
     /// It is no program for this machine.
     Elf(ElfError),
     /// Its interpreter cannot be loaded.
-    Interpreter(Vec<u8>, alloc::boxed::Box<LoadError>),
+    Interpreter(Vec<u8>, Box<LoadError>),
     /// It does not fit into the address space, or memory is out.
     Memory,
     /// Arguments and environment are too long.
@@ -109,7 +110,7 @@ impl ReadAt for Contents<'_> {
 /// A program's file, checked and read.
 pub struct Found {
     path: Arc<Path>,
-    program: Program,
+    program: Box<Program>,
 }
 
 /// Finds and reads the program at `path`.
@@ -138,16 +139,24 @@ pub fn find(walker: &Walker<'_>, path: &[u8]) -> Result<Found, LoadError> {
 /// A program that is ready to run.
 pub struct Loaded {
     /// Its memory, in force from now on only after it was given to the thread.
-    pub space: AddressSpace<UserPages>,
+    pub space: Box<AddressSpace<UserPages>>,
+    /// The root of its page tables.
+    pub table: PhysAddr,
     /// Its file.
     pub path: Arc<Path>,
     /// First instruction: the interpreter's, if it has one.
     pub entry: usize,
-    /// Bytes that must be zeroed once the memory is in force: address and length.
+    /// What is left to do.
+    pub prepared: Prepared,
+}
+
+/// What is left to do once the memory is in force.
+pub struct Prepared {
+    /// Bytes that must be zeroed: address and length.
     zeroes: Vec<(usize, usize)>,
     /// Top of the stack.
     stack_top: usize,
-    aux: Vec<(u64, u64)>,
+    aux: [(u64, u64); 15],
 }
 
 /// Random bits below `1 << bits`, in pages.
@@ -161,9 +170,9 @@ fn random_pages(bits: u32) -> Result<usize, LoadError> {
 ///
 /// # Errors
 /// See [`LoadError`].
-pub fn load(walker: &Walker<'_>, found: Found) -> Result<(Loaded, crate::mm::PhysAddr), LoadError> {
+pub fn load(walker: &Walker<'_>, found: &Found) -> Result<Box<Loaded>, LoadError> {
     let interpreter = match found.program.interpreter {
-        Some((offset, len)) => Some(find_interpreter(walker, &found, offset, len)?),
+        Some((offset, len)) => Some(find_interpreter(walker, found, offset, len)?),
         None => None,
     };
     // Stack at the top, mappings below it, programs in the middle (as Linux's
@@ -171,15 +180,15 @@ pub fn load(walker: &Walker<'_>, found: Found) -> Result<(Loaded, crate::mm::Phy
     let stack_top = arch::USER_END - PAGE_SIZE - random_pages(22)?;
     let mmap_top = stack_top - STACK_SIZE - STACK_GAP - random_pages(28)?;
     let pages = UserPages::new().map_err(|_| LoadError::Memory)?;
-    let root = pages.root();
+    let table = pages.root();
     let memory = crate::mm::frames::stats().total as usize * PAGE_SIZE;
     let bounds = Bounds { user_end: arch::USER_END, mmap_top, memory };
-    let space = AddressSpace::new(pages, bounds);
+    let space = Box::new(AddressSpace::new(pages, bounds));
     let mut zeroes = Vec::new();
     let mut images = Vec::new();
 
     let wanted = (arch::USER_END / 3 * 2 + random_pages(28)?) as u64;
-    let program = place(&space, &found, wanted, &mut zeroes, &mut images)?;
+    let program = place(&space, found, wanted, &mut zeroes, &mut images)?;
     let linker = match &interpreter {
         Some(i) => {
             let (low, high) = plan::span(&i.program);
@@ -196,7 +205,7 @@ pub fn load(walker: &Walker<'_>, found: Found) -> Result<(Loaded, crate::mm::Phy
     space.map(Place::Fixed(stack_top - STACK_SIZE), stack).map_err(|_| LoadError::Memory)?;
 
     let who: Credentials = walker.who;
-    let aux = Vec::from([
+    let aux = [
         (at::PHDR, program.phdrs),
         (at::PHENT, elf::PHDR_LEN as u64),
         (at::PHNUM, u64::from(found.program.phnum)),
@@ -212,9 +221,10 @@ pub fn load(walker: &Walker<'_>, found: Found) -> Result<(Loaded, crate::mm::Phy
         (at::HWCAP2, 0),
         (at::CLKTCK, CLOCK_TICKS),
         (at::SECURE, 0),
-    ]);
+    ];
     let entry = linker.map_or(program.entry, |l| l.entry) as usize;
-    Ok((Loaded { space, path: found.path, entry, zeroes, stack_top, aux }, root))
+    let prepared = Prepared { zeroes, stack_top, aux };
+    Ok(Box::new(Loaded { space, table, path: found.path.clone(), entry, prepared }))
 }
 
 fn find_interpreter(
@@ -273,14 +283,14 @@ fn place(
     Ok(plan)
 }
 
-impl Loaded {
+impl Prepared {
     /// The rest of the work, once the memory is in force and the process known: zeroes, and
     /// the first stack. Returns the stack pointer.
     ///
     /// # Errors
     /// `Arguments`, `NoEntropy`, `Memory`.
-    pub fn finish(start: &Prepared, args: &Strings, env: &Strings) -> Result<usize, LoadError> {
-        for &(at, len) in &start.zeroes {
+    pub fn finish(&self, args: &Strings, env: &Strings) -> Result<usize, LoadError> {
+        for &(at, len) in &self.zeroes {
             user::zero(at, len).map_err(|_| LoadError::Memory)?;
         }
         let mut random = [0; 16];
@@ -292,26 +302,12 @@ impl Loaded {
             execfn,
             platform: arch::NAME.as_bytes(),
             random,
-            aux: &start.aux,
+            aux: &self.aux,
         };
-        let image = stack::build(start.stack_top as u64, ARGS_MAX, &contents)
+        let image = stack::build(self.stack_top as u64, ARGS_MAX, &contents)
             .map_err(|_| LoadError::Arguments)?;
         user::write(image.sp as usize, &image.bytes).map_err(|_| LoadError::Memory)?;
         STACK_START.store(image.sp as usize, Ordering::Relaxed);
         Ok(image.sp as usize)
     }
-
-    /// Takes the memory out: it goes to the process.
-    #[must_use]
-    pub fn split(self) -> (AddressSpace<UserPages>, Prepared) {
-        let prepared = Prepared { zeroes: self.zeroes, stack_top: self.stack_top, aux: self.aux };
-        (self.space, prepared)
-    }
-}
-
-/// What is left to do once the memory is in force.
-pub struct Prepared {
-    zeroes: Vec<(usize, usize)>,
-    stack_top: usize,
-    aux: Vec<(u64, u64)>,
 }

@@ -23,6 +23,7 @@ use crate::signal::number;
 use crate::strings::Strings;
 use crate::sync::Mutex;
 use crate::trap::{Access, Exception};
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU32, Ordering};
@@ -58,7 +59,7 @@ pub struct Process {
     /// The root of its page tables.
     pub table: PhysAddr,
     /// Its memory.
-    pub space: AddressSpace<UserPages>,
+    pub space: Box<AddressSpace<UserPages>>,
     /// Its open files.
     pub files: Mutex<Table<Arc<OpenFile>>>,
     /// All mounts.

@@ -1,6 +1,6 @@
 //! From the command line to the first instruction of the program.
 
-use super::load::{self, LoadError, Loaded};
+use super::load::{self, LoadError};
 use super::thread::UserThread;
 use super::{PID, PROCESS, Places, Process, get, handler};
 use crate::arch::trap::{TrapFrame, resume_user};
@@ -39,7 +39,13 @@ fn fail(why: fmt::Arguments<'_>) -> ! {
 }
 
 /// Starts the program that the command line names.
-pub fn start(mut parsed: Parsed) -> ! {
+pub fn start(parsed: Box<Parsed>) -> ! {
+    // Nothing that is owned here is dropped after this: the stack is given to the program.
+    resume_user(&first_frame(parsed))
+}
+
+/// Makes the process; the registers of its first thread, which is this one.
+fn first_frame(mut parsed: Box<Parsed>) -> TrapFrame {
     let (mounts, root) = mount_root();
     if let Some(console) = crate::log::console() {
         TTY.attach(console, key);
@@ -49,53 +55,52 @@ pub fn start(mut parsed: Parsed) -> ! {
     }
     let walker = Walker { mounts: &mounts, root: &root, base: &root, who: Credentials::ROOT };
     let (name, found) = find_program(&walker, &parsed.words);
-    let (loaded, table) =
-        load::load(&walker, found).unwrap_or_else(|e| fail(format_args!("{}: {e}", Text(&name))));
-    let (path, entry) = (loaded.path.clone(), loaded.entry);
-    let (space, prepared) = loaded.split();
-
-    let files = open_console(&walker)
-        .unwrap_or_else(|e| fail(format_args!("the console cannot be opened: {e:?}")));
+    let loaded = match load::load(&walker, &found) {
+        Ok(loaded) => *loaded,
+        Err(e) => fail(format_args!("{}: {e}", Text(&name))),
+    };
+    let files = match open_console(&walker) {
+        Ok(files) => files,
+        Err(e) => fail(format_args!("the console cannot be opened: {e:?}")),
+    };
     if parsed.words.is_empty() {
         parsed.words.push(&name);
     }
     let first = UserThread::new(PID, Set::default());
-    let places = Places { root: root.clone(), cwd: root.clone(), umask: 0o022 };
-    let trampoline = handler::place_trampoline(&space).unwrap_or(0);
-    let process = Process {
-        table,
-        space,
+    let trampoline = handler::place_trampoline(&loaded.space).unwrap_or(0);
+    let cmdline = core::mem::take(&mut parsed.words);
+    let process = PROCESS.call_once(|| Process {
+        table: loaded.table,
+        space: loaded.space,
         files: Mutex::new(files),
         mounts,
-        places: Mutex::new(places),
+        places: Mutex::new(Places { cwd: root.clone(), root, umask: 0o022 }),
         who: Credentials::ROOT,
-        program: path,
-        name: name.clone(),
-        cmdline: parsed.words,
+        program: loaded.path,
+        name,
+        cmdline,
         actions: IrqLock::new([crate::signal::Action::default(); 64]),
         threads: IrqLock::new(Vec::from([first.clone()])),
         trampoline,
         next_tid: AtomicU32::new(PID + 1),
-    };
-    let process = PROCESS.call_once(|| process);
+    });
+    let name = &process.name;
 
     // From here on this thread is the program's first one.
     let running = kernel::current();
     first.kernel.call_once(|| Arc::downgrade(&running.arc()));
-    let base = name.rsplit(|&b| b == b'/').next().unwrap_or(&name);
+    let base = name.rsplit(|&b| b == b'/').next().unwrap_or(name);
     running.set_name(base);
-    let Some(context) = UserContext::new(table, 0, 0, Box::new(first)) else {
-        fail(format_args!("{}: {}", Text(&name), LoadError::Memory));
+    let Some(context) = UserContext::new(process.table, 0, 0, Box::new(first)) else {
+        fail(format_args!("{}: {}", Text(name), LoadError::Memory));
     };
     running.set_user(context);
 
     handler::fill_trampoline(trampoline);
-    let sp = Loaded::finish(&prepared, &process.cmdline, &parsed.env)
-        .unwrap_or_else(|e| fail(format_args!("{}: {e}", Text(&name))));
-    let frame = TrapFrame::new_user(entry, sp);
-    // Nothing that is owned here is dropped after this: the stack is given to the program.
-    drop((prepared, parsed.env, parsed.warnings, name, root));
-    resume_user(&frame)
+    match loaded.prepared.finish(&process.cmdline, &parsed.env) {
+        Ok(sp) => TrapFrame::new_user(loaded.entry, sp),
+        Err(e) => fail(format_args!("{}: {e}", Text(name))),
+    }
 }
 
 /// A key of the console: to the process.

@@ -65,7 +65,7 @@ pub struct Thread {
     entry: IrqLock<Option<Entry>>,
     run_link: Link<Thread>,
     wait_link: Link<Thread>,
-    user: driver_api::Once<UserContext>,
+    user: driver_api::Once<Box<UserContext>>,
     has_ended: IrqLock<bool>,
     ended: WaitQueue,
     _timer: Option<TimerRoom>,
@@ -188,12 +188,12 @@ impl Thread {
     /// Its user side, once `process` gave it one.
     #[must_use]
     pub fn user(&self) -> Option<&UserContext> {
-        self.user.get()
+        self.user.get().map(|user| &**user)
     }
 
     /// Gives it a user side, once and for ever; the running thread's is in force at once.
     /// `false` when it has one.
-    pub fn set_user(&self, user: UserContext) -> bool {
+    pub fn set_user(&self, user: Box<UserContext>) -> bool {
         let mut fresh = false;
         let user = self.user.call_once(|| {
             fresh = true;

@@ -28,9 +28,9 @@ impl UserContext {
         asid: u16,
         tls: usize,
         own: Box<dyn Any + Send + Sync>,
-    ) -> Option<Self> {
+    ) -> Option<Box<Self>> {
         let fpu = IrqLock::new(arch::context::FpuState::new()?);
-        Some(Self { root, asid, tls: AtomicUsize::new(tls), fpu, own })
+        Some(Box::new(Self { root, asid, tls: AtomicUsize::new(tls), fpu, own }))
     }
 
     /// What `process` keeps for the thread, if it is a `T`.

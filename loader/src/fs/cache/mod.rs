@@ -87,7 +87,7 @@ pub trait Mappings: Sync {
 /// Where pages of files can be mapped.
 #[cfg(target_os = "none")]
 fn mappings() -> Option<&'static dyn Mappings> {
-    crate::process::get().map(|p| &p.space as &dyn Mappings)
+    crate::process::get().map(|p| &*p.space as &dyn Mappings)
 }
 
 #[cfg(all(not(target_os = "none"), not(test)))]

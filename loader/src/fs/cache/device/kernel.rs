@@ -92,6 +92,6 @@ impl Machine for Kernel {
     }
 
     fn mappings(&self) -> Option<&'static dyn DeviceMappings> {
-        process::get().map(|p| &p.space as &dyn DeviceMappings)
+        process::get().map(|p| &*p.space as &dyn DeviceMappings)
     }
 }
