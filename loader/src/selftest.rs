@@ -10,6 +10,7 @@ use driver_api::sync::IrqLock;
 use crate::cmdline::SelfTest;
 use crate::drivers;
 use crate::end::{End, finish};
+use crate::lockcheck::mistakes_are_found;
 use crate::log::direct;
 use crate::mm::room::{room, room_to_map};
 use crate::mm::{frames, heap};
@@ -37,6 +38,7 @@ const TESTS: &[Test] = &[
     ("interrupt", interruptions_end_waits),
     ("sleepers", sleepers_wake_in_order),
     ("mutex", a_mutex_excludes),
+    ("lock-order", mistakes_are_found),
     ("storm", wake_ups_and_time_outs_race),
     ("exhaustion", threads_until_memory_is_out),
     ("entropy", random_bytes_differ),

@@ -5,6 +5,8 @@ use core::marker::PhantomData;
 use core::ops::{Deref, DerefMut};
 use core::sync::atomic::{AtomicU8, Ordering};
 
+use crate::sync::SleepWatch;
+
 /// Nobody has it.
 const FREE: u8 = 0;
 /// Somebody has it, and nobody waits.
@@ -13,26 +15,37 @@ const TAKEN: u8 = 1;
 const WANTED: u8 = 2;
 
 /// A lock's byte, and what does not depend on what it protects: one copy of the code.
-struct Raw(AtomicU8);
+struct Raw {
+    state: AtomicU8,
+    watch: SleepWatch,
+}
 
 impl Raw {
     #[inline(never)]
     fn acquire(&self) {
-        // Whether it would have to wait is chance; that it may is not.
-        debug_assert!(crate::sync::interrupts_enabled(), "a lock that sleeps, with interrupts off");
-        if !self.try_acquire() {
+        self.watch.acquiring(false);
+        if !self.take() {
             // Who has waited does not know whether others still do.
-            imp::osier_lock_wait(&mut || self.0.swap(WANTED, Ordering::Acquire) == FREE);
+            imp::osier_lock_wait(&mut || self.state.swap(WANTED, Ordering::Acquire) == FREE);
         }
     }
 
     fn try_acquire(&self) -> bool {
-        self.0.compare_exchange(FREE, TAKEN, Ordering::Acquire, Ordering::Relaxed).is_ok()
+        let taken = self.take();
+        if taken {
+            self.watch.acquiring(true);
+        }
+        taken
+    }
+
+    fn take(&self) -> bool {
+        self.state.compare_exchange(FREE, TAKEN, Ordering::Acquire, Ordering::Relaxed).is_ok()
     }
 
     #[inline(never)]
     fn release(&self) {
-        if self.0.swap(FREE, Ordering::Release) == WANTED {
+        self.watch.released();
+        if self.state.swap(FREE, Ordering::Release) == WANTED {
             imp::osier_lock_wake();
         }
     }
@@ -59,9 +72,12 @@ pub struct MutexGuard<'a, T: ?Sized> {
 }
 
 impl<T> Mutex<T> {
-    /// A free lock around `value`.
+    /// A free lock around `value`. Locks made at the same place in the source are one class to
+    /// the order checker of debug kernels.
+    #[track_caller]
     pub const fn new(value: T) -> Self {
-        Self { raw: Raw(AtomicU8::new(FREE)), data: UnsafeCell::new(value) }
+        let raw = Raw { state: AtomicU8::new(FREE), watch: SleepWatch::new() };
+        Self { raw, data: UnsafeCell::new(value) }
     }
 }
 

@@ -202,18 +202,57 @@ impl Class {
     }
 }
 
+/// What a lock whose waiters sleep tells the order checker of debug kernels; elsewhere nothing.
+#[derive(Debug)]
+pub struct SleepWatch {
+    #[cfg(debug_assertions)]
+    class: Class,
+}
+
+#[cfg_attr(not(debug_assertions), allow(clippy::unused_self))] // nobody is told
+impl SleepWatch {
+    /// For a lock that is made where the caller is called: all those are one class.
+    #[track_caller]
+    #[must_use]
+    #[allow(clippy::new_without_default)] // the place where it is called matters
+    pub const fn new() -> Self {
+        Self {
+            #[cfg(debug_assertions)]
+            class: Class::here(),
+        }
+    }
+
+    /// The thread is about to wait for the lock; or, if `tried`, has just taken it without.
+    pub fn acquiring(&self, tried: bool) {
+        #[cfg(debug_assertions)]
+        check::acquiring_sleeping(self.class, core::ptr::from_ref(self).addr(), tried);
+        #[cfg(not(debug_assertions))]
+        let _ = tried;
+    }
+
+    /// The thread is about to release the lock.
+    pub fn released(&self) {
+        #[cfg(debug_assertions)]
+        check::released_sleeping(core::ptr::from_ref(self).addr());
+    }
+}
+
 /// The hook of the order checker, in debug builds.
 #[cfg(debug_assertions)]
 pub mod check {
     use super::{Class, ClassLocation};
 
-    /// Told of every lock that is taken and released, with interrupts off on this CPU.
+    /// Told of every lock that is taken and released.
     pub trait LockChecker: Sync {
-        /// A lock of `class` at `address` is about to be waited for; or, if `tried`, was
-        /// just taken without waiting.
+        /// An `IrqLock` of `class` at `address` is about to be waited for, with interrupts off on
+        /// this CPU; or, if `tried`, was just taken without waiting.
         fn acquiring(&self, class: ClassLocation, address: usize, tried: bool);
-        /// The lock at `address` is about to be released.
+        /// The `IrqLock` at `address` is about to be released, with interrupts off.
         fn released(&self, address: usize);
+        /// As [`Self::acquiring`], of a lock that threads sleep for, in a thread.
+        fn acquiring_sleeping(&self, class: ClassLocation, address: usize, tried: bool);
+        /// As [`Self::released`], of such a lock.
+        fn released_sleeping(&self, address: usize);
     }
 
     static CHECKER: crate::once::Once<&'static dyn LockChecker> = crate::once::Once::new();
@@ -232,6 +271,18 @@ pub mod check {
     pub(super) fn released(address: usize) {
         if let Some(checker) = CHECKER.get() {
             checker.released(address);
+        }
+    }
+
+    pub(super) fn acquiring_sleeping(class: Class, address: usize, tried: bool) {
+        if let Some(checker) = CHECKER.get() {
+            checker.acquiring_sleeping(class.0, address, tried);
+        }
+    }
+
+    pub(super) fn released_sleeping(address: usize) {
+        if let Some(checker) = CHECKER.get() {
+            checker.released_sleeping(address);
         }
     }
 }

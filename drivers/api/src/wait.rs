@@ -5,6 +5,7 @@ use core::ops::{Deref, DerefMut};
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use crate::Services;
+use crate::sync::SleepWatch;
 
 /// Where threads wait for something that others do ([`Services::wait_place`]).
 pub trait WaitPlace: Send + Sync {
@@ -19,6 +20,7 @@ pub trait WaitPlace: Send + Sync {
 /// A lock that may be held while its owner sleeps. Only for threads.
 pub struct SleepLock<T> {
     locked: AtomicBool,
+    watch: SleepWatch,
     place: Arc<dyn WaitPlace>,
     /// Never contended: whoever takes it has set `locked`.
     data: spin::Mutex<T>,
@@ -32,11 +34,14 @@ pub struct SleepGuard<'a, T> {
 }
 
 impl<T> SleepLock<T> {
-    /// A free lock around `value`.
+    /// A free lock around `value`. Locks made at the same place in the source are one class to
+    /// the order checker of debug kernels.
+    #[track_caller]
     #[must_use]
     pub fn new(services: &dyn Services, value: T) -> Self {
         Self {
             locked: AtomicBool::new(false),
+            watch: SleepWatch::new(),
             place: services.wait_place(),
             data: spin::Mutex::new(value),
         }
@@ -48,6 +53,7 @@ impl<T> SleepLock<T> {
 
     /// Waits for the lock.
     pub fn lock(&self) -> SleepGuard<'_, T> {
+        self.watch.acquiring(false);
         if !self.take() {
             self.place.wait_until(&mut || self.take());
         }
@@ -56,7 +62,11 @@ impl<T> SleepLock<T> {
 
     /// Takes the lock if it is free.
     pub fn try_lock(&self) -> Option<SleepGuard<'_, T>> {
-        self.take().then(|| SleepGuard { lock: self, data: self.data.try_lock() })
+        let taken = self.take();
+        if taken {
+            self.watch.acquiring(true);
+        }
+        taken.then(|| SleepGuard { lock: self, data: self.data.try_lock() })
     }
 }
 
@@ -83,6 +93,7 @@ impl<T> DerefMut for SleepGuard<'_, T> {
 impl<T> Drop for SleepGuard<'_, T> {
     fn drop(&mut self) {
         self.data = None;
+        self.lock.watch.released();
         self.lock.locked.store(false, Ordering::Release);
         self.lock.place.wake();
     }

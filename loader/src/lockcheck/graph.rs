@@ -3,7 +3,7 @@
 use core::sync::atomic::{AtomicU64, Ordering};
 
 /// How many classes are told apart.
-pub const MAX_CLASSES: usize = 128;
+pub const MAX_CLASSES: usize = 192;
 const WORDS: usize = MAX_CLASSES / 64;
 
 /// Bit `b` of row `a`: a lock of class `b` was waited for while one of class `a` was held.

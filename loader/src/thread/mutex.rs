@@ -2,7 +2,7 @@
 
 use core::ops::{Deref, DerefMut};
 
-use driver_api::sync::IrqLock;
+use driver_api::sync::{IrqLock, SleepWatch};
 
 use super::wait::{Wait, WaitQueue};
 
@@ -10,22 +10,29 @@ use super::wait::{Wait, WaitQueue};
 struct Raw {
     locked: IrqLock<bool>,
     waiters: WaitQueue,
+    watch: SleepWatch,
 }
 
 impl Raw {
     #[inline(never)]
     fn acquire(&self) {
+        self.watch.acquiring(false);
         let (mut locked, _) = self.waiters.wait_while(&self.locked, Wait::FOREVER, |l| *l);
         *locked = true;
     }
 
     #[inline(never)]
     fn try_acquire(&self) -> bool {
-        !core::mem::replace(&mut *self.locked.lock(), true)
+        let taken = !core::mem::replace(&mut *self.locked.lock(), true);
+        if taken {
+            self.watch.acquiring(true);
+        }
+        taken
     }
 
     #[inline(never)]
     fn release(&self) {
+        self.watch.released();
         *self.locked.lock() = false;
         self.waiters.wake_one();
     }
@@ -46,9 +53,12 @@ pub struct MutexGuard<'a, T: ?Sized> {
 }
 
 impl<T> Mutex<T> {
-    /// A free lock around `value`.
+    /// A free lock around `value`. Locks made at the same place in the source are one class to
+    /// the order checker of debug kernels.
+    #[track_caller]
     pub const fn new(value: T) -> Self {
-        let raw = Raw { locked: IrqLock::new(false), waiters: WaitQueue::new() };
+        let watch = SleepWatch::new();
+        let raw = Raw { locked: IrqLock::new(false), waiters: WaitQueue::new(), watch };
         Self { raw, data: spin::Mutex::new(value) }
     }
 

@@ -69,6 +69,9 @@ pub struct Thread {
     has_ended: IrqLock<bool>,
     ended: WaitQueue,
     _timer: Option<TimerRoom>,
+    /// The locks that it holds and sleeps for.
+    #[cfg(all(target_os = "none", debug_assertions))]
+    pub(crate) held: crate::lockcheck::Held,
 }
 
 impl Linked<RunQueue> for Thread {
@@ -125,6 +128,8 @@ impl Thread {
             has_ended: IrqLock::new(false),
             ended: WaitQueue::new(),
             _timer: timer,
+            #[cfg(all(target_os = "none", debug_assertions))]
+            held: crate::lockcheck::Held::new(),
         };
         thread.set_name(name.as_bytes());
         thread
