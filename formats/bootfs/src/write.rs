@@ -291,9 +291,9 @@ fn assemble<'a>(mut nodes: Vec<Placed<'a>>, strings: &[u8], mtime: i64) -> Vec<C
         head.extend(words.iter().flat_map(|w| w.to_le_bytes()));
         head.extend([node.start, node.size].iter().flat_map(|w| w.to_le_bytes()));
     }
-    // The checksum is over the image with zeros in the checksum's place.
-    let mut hasher = xxhash_rust::xxh64::Xxh64::new(0);
-    hasher.update(&head);
+    let (before, rest) = head.split_at(CHECKSUM.start);
+    let mut hasher = xxhash_rust::xxh64::Xxh64::new(xxhash_rust::xxh64::xxh64(before, 0));
+    hasher.update(rest.get(CHECKSUM.len()..).unwrap_or(&[]));
     out.parts.iter().for_each(|part| hasher.update(part));
     for (to, from) in head.iter_mut().skip(CHECKSUM.start).zip(hasher.digest().to_le_bytes()) {
         *to = from;
