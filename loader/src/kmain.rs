@@ -86,6 +86,9 @@ fn ram_kib(info: &BootInfo) -> u64 {
 }
 
 fn log_memory(protocol: &str) {
+    if !log::log_enabled!(target: "kernel", log::Level::Debug) {
+        return;
+    }
     let s = mm::frames::stats();
     log::debug!(target: "kernel", "started by {protocol}; memory: {} KiB, {} KiB free", s.total * 4, s.free * 4);
 }

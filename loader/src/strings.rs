@@ -34,6 +34,7 @@ impl Strings {
 
     /// How many there are.
     #[must_use]
+    #[inline(never)]
     pub fn count(&self) -> usize {
         self.0.iter().filter(|b| **b == 0).count()
     }

@@ -76,7 +76,9 @@ pub fn read_u32(from: usize) -> Result<u32> {
 /// # Errors
 /// `Fault`.
 pub fn read_u64(from: usize) -> Result<u64> {
-    read_array(from).map(u64::from_le_bytes)
+    let mut raw = [0; 8];
+    read(from, &mut raw)?;
+    Ok(u64::from_le_bytes(raw))
 }
 
 /// Writes a 32-bit number.

@@ -98,14 +98,15 @@ fn find(kernel: &'static dyn Kernel, index: usize) -> Option<Ns16550> {
     let mut found = [Resource::Pio { base: 0, len: 0 }; 4];
     let count = kernel.find_device("ns16550a", index, &mut found)?;
     let found = found.get(..count)?;
-    let (base, len) = found.iter().find_map(|r| match *r {
-        Resource::Pio { base, len } => Some((base, len)),
-        _ => None,
-    })?;
-    let interrupt = found.iter().find_map(|r| match *r {
-        Resource::Irq { line, trigger } => Some((line, trigger)),
-        _ => None,
-    });
+    let (mut ports, mut interrupt) = (None, None);
+    for resource in found.iter().rev() {
+        match *resource {
+            Resource::Pio { base, len } => ports = Some((base, len)),
+            Resource::Irq { line, trigger } => interrupt = Some((line, trigger)),
+            Resource::Mmio { .. } => {}
+        }
+    }
+    let (base, len) = ports?;
     let port = Ns16550::new(kernel.claim_pio(base, len).ok()?, interrupt);
     port.answers().then_some(port)
 }

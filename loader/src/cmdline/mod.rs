@@ -135,6 +135,15 @@ fn named<T: Copy>(table: &[(&str, T)], word: &[u8]) -> Option<T> {
     table.iter().find(|(name, _)| name.as_bytes() == word).map(|(_, value)| *value)
 }
 
+/// What stands before the first `mark`, and what behind it, if there is one.
+#[inline(never)]
+fn cut(text: &[u8], mark: u8) -> (&[u8], Option<&[u8]>) {
+    match text.iter().position(|&b| b == mark) {
+        Some(at) => (text.get(..at).unwrap_or(text), text.get(at + 1..)),
+        None => (text, None),
+    }
+}
+
 /// What can be wrong with a word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mistake {
@@ -194,10 +203,8 @@ fn kind(word: &[u8]) -> Kind<'_> {
 
 /// Applies `KEY=VALUE` (or `KEY`, which is `KEY=1`) to `options`.
 fn apply(options: &mut Options, option: &[u8]) -> Result<(), Mistake> {
-    let (key, value) = match option.iter().position(|&b| b == b'=') {
-        Some(at) => (option.get(..at).unwrap_or(&[]), option.get(at + 1..).unwrap_or(&[])),
-        None => (option, b"1".as_slice()),
-    };
+    let (key, value) = cut(option, b'=');
+    let value = value.unwrap_or(b"1");
     let key = named(&KEYS, key).ok_or(Mistake::UnknownKey)?;
     let done = match key {
         Key::Exit => named(&CHANNELS, value).map(|c| options.exit = Some(c)),
@@ -251,9 +258,9 @@ const ROOTS: [(&str, RootKind); 3] =
     [("ramfs", RootKind::Ramfs), ("rofs", RootKind::Rofs), ("zfs", RootKind::Zfs)];
 
 fn root(value: &[u8]) -> Option<Root> {
-    let mut parts = value.splitn(2, |&b| b == b':');
-    let kind = named(&ROOTS, parts.next()?)?;
-    let uuid = match parts.next() {
+    let (kind, id) = cut(value, b':');
+    let kind = named(&ROOTS, kind)?;
+    let uuid = match id {
         Some(text) => Some(uuid(text)?),
         None => None,
     };

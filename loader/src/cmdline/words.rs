@@ -34,8 +34,15 @@ impl<'a> Iterator for Words<'a> {
     type Item = Word<'a>;
 
     fn next(&mut self) -> Option<Word<'a>> {
-        let start = self.rest.iter().position(|&b| !is_space(b))?;
-        let text = self.rest.get(start..)?;
+        let mut text = self.rest;
+        while let [b, rest @ ..] = text
+            && is_space(*b)
+        {
+            text = rest;
+        }
+        if text.is_empty() {
+            return None;
+        }
         let (mut quoted, mut escaped, mut plain) = (false, false, true);
         let mut end = text.len();
         for (i, &b) in text.iter().enumerate() {

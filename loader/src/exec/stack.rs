@@ -136,7 +136,7 @@ pub fn build(top: u64, limit: usize, contents: &Contents<'_>) -> Result<Image, T
             word(value);
         }
     }
-    let [args, env] = lists.map(Strings::as_bytes);
+    let (args, env) = (contents.args.as_bytes(), contents.env.as_bytes());
     let [execfn, platform] = texts;
     for part in [&contents.random, args, env, execfn, b"\0", platform, b"\0"] {
         bytes.extend_from_slice(part);

@@ -344,9 +344,10 @@ pub struct MountTable {
 impl MountTable {
     /// A table with `root` as the root of all.
     #[must_use]
-    pub fn new(root: NewMount<'_>) -> (Self, Path) {
+    pub fn new(root: NewMount<'_>) -> (Box<Self>, Path) {
         let mount = root.mount(1, None);
-        let table = Self { mounts: Mutex::new(Vec::from([mount.clone()])), names: Mutex::new(()) };
+        let mounts = Mutex::new(Vec::from([mount.clone()]));
+        let table = Box::new(Self { mounts, names: Mutex::new(()) });
         let dentry = mount.root.clone();
         (table, Path { mount, dentry })
     }

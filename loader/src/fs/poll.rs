@@ -66,7 +66,7 @@ pub fn changed() {
 }
 
 /// Calls `look` until it finds something, or until `deadline` (ns since boot) or a signal.
-/// `None`: the deadline has passed. `Err`: a signal came.
+/// `None`: the deadline has passed, which 0 always has. `Err`: a signal came.
 ///
 /// # Errors
 /// [`Interrupted`].
@@ -74,16 +74,18 @@ pub fn wait<T>(
     deadline: Option<u64>,
     mut look: impl FnMut() -> Option<T>,
 ) -> Result<Option<T>, Interrupted> {
+    let mut last = deadline == Some(0);
     loop {
         let seen = *CHANGES.lock();
-        if let Some(found) = look() {
-            return Ok(Some(found));
+        let found = look();
+        if found.is_some() || last {
+            return Ok(found);
         }
         let how = Wait { deadline, interruptible: true };
         let (_, woken) = WAITERS.wait_while(&CHANGES, how, |now| *now == seen);
         match woken {
             Woken::Woken => {}
-            Woken::TimedOut => return Ok(look()),
+            Woken::TimedOut => last = true,
             Woken::Interrupted => return Err(Interrupted),
         }
     }

@@ -36,6 +36,17 @@ impl<T: Clone> Table<T> {
         Self { slots: Vec::new(), limit: MAX_FILES }
     }
 
+    /// `file` as the descriptors 0 to `count`, and no other open file.
+    ///
+    /// # Errors
+    /// `NoMemory`.
+    pub fn with_first(count: usize, file: T) -> Result<Self> {
+        let mut slots = Vec::new();
+        slots.try_reserve_exact(count).map_err(|_| Error::NoMemory)?;
+        slots.resize(count, Some(Entry { file, cloexec: false }));
+        Ok(Self { slots, limit: MAX_FILES })
+    }
+
     /// How many descriptors there can be.
     #[must_use]
     pub const fn limit(&self) -> usize {
@@ -127,6 +138,13 @@ impl<T: Clone> Table<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_first_descriptors_are_one_file() {
+        let mut t = Table::with_first(3, 'a').unwrap();
+        assert!(t.iter().map(|(fd, e)| (fd, e.file)).eq([(0, 'a'), (1, 'a'), (2, 'a')]));
+        assert_eq!(t.add('b', false, 0), Ok(3));
+    }
 
     #[test]
     fn the_lowest_free_number_is_taken() {

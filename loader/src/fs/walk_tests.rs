@@ -8,7 +8,7 @@ use driver_api::vfs::{DeviceNumber, NewInode, RenameMode, Timestamp};
 use ramfs::RamFs;
 
 struct World {
-    mounts: MountTable,
+    mounts: Box<MountTable>,
     root: Path,
 }
 

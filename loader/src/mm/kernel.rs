@@ -192,9 +192,16 @@ pub fn init(info: &BootInfo) -> Result<(), InitError> {
     }
 
     let mapped = arch::paging::early_mapped();
-    let within = |r: &PhysRange| PhysRange::new(r.start.max(mapped.start), r.end.min(mapped.end));
-    let home = free.ranges().iter().map(within).max_by_key(PhysRange::len);
-    let home = home.filter(|r| !r.is_empty()).ok_or(InitError::NoRam)?;
+    let mut home = PhysRange::EMPTY;
+    for r in free.ranges() {
+        let within = PhysRange::new(r.start.max(mapped.start), r.end.min(mapped.end));
+        if within.len() > home.len() {
+            home = within;
+        }
+    }
+    if home.is_empty() {
+        return Err(InitError::NoRam);
+    }
     let mut early = Carving { next: home.start, end: home.end };
 
     let root = early.take(PAGE_SIZE as u64).ok_or(InitError::TooSmall)?;
@@ -208,7 +215,8 @@ pub fn init(info: &BootInfo) -> Result<(), InitError> {
     }
 
     // The bitmaps come from the same range; what is left of it is handed out.
-    let (spans, zones) = regions::zones(&free);
+    let mut spans = [PhysRange::EMPTY; regions::MAX_ZONES];
+    let zones = regions::zones(&free, &mut spans);
     let mut bits = [PhysAddr(0); regions::MAX_ZONES];
     let mut early = table.memory().early.take().ok_or(InitError::NoRam)?;
     for (span, bits) in spans.iter().zip(&mut bits).take(zones) {

@@ -140,10 +140,9 @@ const ZONE_HOLE: u64 = 64 << 20;
 pub const DMA32_END: u64 = 1 << 32;
 
 /// The spans of the zones over `free`. What would need more than [`MAX_ZONES`] joins the
-/// last one (its bitmap then covers the hole).
+/// last one (its bitmap then covers the hole). Puts them into `spans`; how many there are.
 #[must_use]
-pub fn zones(free: &RangeSet) -> ([PhysRange; MAX_ZONES], usize) {
-    let mut spans = [PhysRange::EMPTY; MAX_ZONES];
+pub fn zones(free: &RangeSet, spans: &mut [PhysRange; MAX_ZONES]) -> usize {
     let mut len = 0;
     let mut place = |r: PhysRange| {
         if r.is_empty() {
@@ -166,7 +165,7 @@ pub fn zones(free: &RangeSet) -> ([PhysRange; MAX_ZONES], usize) {
         place(PhysRange::new(r.start, r.end.min(PhysAddr(DMA32_END))));
         place(PhysRange::new(r.start.max(PhysAddr(DMA32_END)), r.end));
     }
-    (spans, len)
+    len
 }
 
 #[cfg(test)]
@@ -210,11 +209,13 @@ mod tests {
         free.add(range(0x1000, 0x9f000));
         free.add(range(1 << 20, 2 * G));
         free.add(range(4 * G, 6 * G));
-        let (spans, len) = zones(&free);
+        let mut spans = [PhysRange::EMPTY; MAX_ZONES];
+        let len = zones(&free, &mut spans);
         assert_eq!(spans[..len], [range(0x1000, 2 * G), range(4 * G, 6 * G)]);
         let mut across = RangeSet::new();
         across.add(range(3 * G, 6 * G));
-        let (spans, len) = zones(&across);
+        let mut spans = [PhysRange::EMPTY; MAX_ZONES];
+        let len = zones(&across, &mut spans);
         assert_eq!(spans[..len], [range(3 * G, 4 * G), range(4 * G, 6 * G)]);
     }
 
@@ -224,7 +225,8 @@ mod tests {
         for i in 1..10_u64 {
             free.add(range(i << 33, (i << 33) + 0x4000));
         }
-        let (spans, len) = zones(&free);
+        let mut spans = [PhysRange::EMPTY; MAX_ZONES];
+        let len = zones(&free, &mut spans);
         assert_eq!(len, MAX_ZONES);
         for r in free.ranges() {
             assert!(spans.iter().any(|s| s.start <= r.start && r.end <= s.end));

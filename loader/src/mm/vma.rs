@@ -29,6 +29,12 @@ impl Prot {
     /// `PROT_EXEC`.
     pub const EXECUTE: Self = Self(4);
 
+    /// What of the three may be done.
+    #[must_use]
+    pub const fn new(read: bool, write: bool, execute: bool) -> Self {
+        Self(read as u8 | (write as u8) << 1 | (execute as u8) << 2)
+    }
+
     /// Both.
     #[must_use]
     pub const fn with(self, other: Self) -> Self {

@@ -53,6 +53,7 @@ impl Tree {
     }
 
     /// The area with the lowest start that is at least `addr`.
+    #[inline(never)]
     pub fn at_or_above(&self, addr: usize) -> Option<&Vma> {
         let (mut at, mut best) = (&self.root, None);
         while let Some(node) = at {

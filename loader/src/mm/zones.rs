@@ -83,7 +83,8 @@ mod tests {
         free.add(PhysRange::new(PhysAddr(4 * G), PhysAddr(4 * G + high)));
         let mut wide = RangeSet::new();
         free.ranges().iter().for_each(|r| wide.add(*r));
-        let (spans, n) = zones(&wide);
+        let mut spans = [PhysRange::EMPTY; MAX_ZONES];
+        let n = zones(&wide, &mut spans);
         let all = Zones::new();
         for (i, span) in spans.iter().take(n).enumerate() {
             let (base, frames) = (span.start.0 >> 12, span.len() >> 12);

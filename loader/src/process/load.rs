@@ -188,12 +188,17 @@ pub fn load(walker: &Walker<'_>, found: &Found) -> Result<Box<Loaded>, LoadError
     let mut images = Vec::new();
 
     let wanted = (arch::USER_END / 3 * 2 + random_pages(28)?) as u64;
-    let program = place(&space, found, wanted, &mut zeroes, &mut images)?;
+    let Some(program) = plan_at(found, wanted) else { return Err(LoadError::Memory) };
+    images.push((found.path.clone(), program.bias as usize));
+    place(&space, &found.path, &program, &mut zeroes)?;
     let linker = match &interpreter {
         Some(i) => {
             let (low, high) = plan::span(&i.program);
             let at = (mmap_top - random_pages(8)?) as u64 - (high - low);
-            Some(place(&space, i, at & !(i.program.align - 1), &mut zeroes, &mut images)?)
+            let linker = plan_at(i, at & !(i.program.align - 1)).ok_or(LoadError::Memory)?;
+            images.push((i.path.clone(), linker.bias as usize));
+            place(&space, &i.path, &linker, &mut zeroes)?;
+            Some(linker)
         }
         None => None,
     };
@@ -247,31 +252,23 @@ fn find_interpreter(
     }
 }
 
-/// Maps the segments of `found` at or above `wanted`.
+/// Where `found` goes: at or above `wanted`.
+fn plan_at(found: &Found, wanted: u64) -> Option<LoadPlan> {
+    let bias = plan::bias(&found.program, wanted, arch::USER_END as u64)?;
+    Some(plan::plan(&found.program, bias))
+}
+
+/// Maps the segments of the file at `path` as planned.
 fn place(
     space: &AddressSpace<UserPages>,
-    found: &Found,
-    wanted: u64,
+    path: &Arc<Path>,
+    plan: &LoadPlan,
     zeroes: &mut Vec<(usize, usize)>,
-    images: &mut Vec<(Arc<Path>, usize)>,
-) -> Result<LoadPlan, LoadError> {
-    let limit = arch::USER_END as u64;
-    let bias = plan::bias(&found.program, wanted, limit).ok_or(LoadError::Memory)?;
-    let plan = plan::plan(&found.program, bias);
-    images.push((found.path.clone(), bias as usize));
+) -> Result<(), LoadError> {
     for m in &plan.mappings {
-        let mut prot = Prot::NONE;
-        for (yes, bit) in [
-            (m.access.read, Prot::READ),
-            (m.access.write, Prot::WRITE),
-            (m.access.execute, Prot::EXECUTE),
-        ] {
-            if yes {
-                prot = prot.with(bit);
-            }
-        }
+        let prot = Prot::new(m.access.read, m.access.write, m.access.execute);
         let backing = match m.offset {
-            Some(offset) => Backing::File { path: found.path.clone(), offset },
+            Some(offset) => Backing::File { path: path.clone(), offset },
             None => Backing::Anonymous,
         };
         let vma = Vma { backing, ..Vma::anonymous(0, m.len as usize, prot) };
@@ -280,7 +277,7 @@ fn place(
             zeroes.push((from as usize, (m.start + m.len - from) as usize));
         }
     }
-    Ok(plan)
+    Ok(())
 }
 
 impl Prepared {

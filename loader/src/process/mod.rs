@@ -63,7 +63,7 @@ pub struct Process {
     /// Its open files.
     pub files: Mutex<Table<Arc<OpenFile>>>,
     /// All mounts.
-    pub mounts: MountTable,
+    pub mounts: Box<MountTable>,
     /// Where paths begin.
     pub places: Mutex<Places>,
     /// On whose behalf it uses files.

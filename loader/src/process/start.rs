@@ -39,13 +39,15 @@ fn fail(why: fmt::Arguments<'_>) -> ! {
 }
 
 /// Starts the program that the command line names.
-pub fn start(parsed: Box<Parsed>) -> ! {
+pub fn start(mut parsed: Box<Parsed>) -> ! {
+    let frame = first_frame(&mut parsed);
     // Nothing that is owned here is dropped after this: the stack is given to the program.
-    resume_user(&first_frame(parsed))
+    drop(parsed);
+    resume_user(&frame)
 }
 
 /// Makes the process; the registers of its first thread, which is this one.
-fn first_frame(mut parsed: Box<Parsed>) -> TrapFrame {
+fn first_frame(parsed: &mut Parsed) -> TrapFrame {
     let (mounts, root) = mount_root();
     if let Some(console) = crate::log::console() {
         TTY.attach(console, key);
@@ -123,19 +125,27 @@ fn packed() -> &'static [u8] {
 
 fn new_mount(fs: &BootFileSystem, now: Timestamp) -> Result<NewMount<'static>> {
     let root = (fs.root)(packed(), now)?;
-    let plain = NewMount::plain(root, fs.name);
-    Ok(NewMount { source: fs.source.as_bytes(), read_only: fs.read_only, ..plain })
+    Ok(NewMount {
+        root,
+        fs: None,
+        claim: None,
+        kind: fs.name,
+        source: fs.source.as_bytes(),
+        read_only: fs.read_only,
+    })
 }
 
 /// Mounts the root file system, then the others.
-fn mount_root() -> (MountTable, Path) {
-    let Some(fs) = BOOT_FILE_SYSTEMS.iter().find(|fs| fs.at.is_empty()) else {
+fn mount_root() -> (Box<MountTable>, Path) {
+    let all: &[BootFileSystem] = &BOOT_FILE_SYSTEMS;
+    let Some(fs) = all.iter().find(|fs| fs.at.is_empty()) else {
         fail(format_args!("no driver of this kernel makes a root file system"));
     };
-    let root = new_mount(fs, Timestamp::default())
-        .unwrap_or_else(|e| fail(format_args!("the root file system: {e:?}")));
-    let (mounts, root) = MountTable::new(root);
-    for fs in BOOT_FILE_SYSTEMS.iter().filter(|fs| !fs.at.is_empty()) {
+    let (mounts, root) = match new_mount(fs, Timestamp::default()) {
+        Ok(root) => MountTable::new(root),
+        Err(e) => fail(format_args!("the root file system: {e:?}")),
+    };
+    for fs in all.iter().filter(|fs| !fs.at.is_empty()) {
         if let Err(e) = mount(&mounts, &root, fs) {
             fail(format_args!("/{} cannot be mounted: {e:?}", fs.at));
         }
@@ -213,9 +223,5 @@ fn open_console(walker: &Walker<'_>) -> Result<Table<Arc<OpenFile>>> {
     let is_console = |path: &Path| path.inode().metadata().device == tty::CONSOLE;
     let path = walker.resolve(b"/dev/console", true).ok().filter(is_console).map(Arc::new);
     let file = OpenFile::new(path, Some(Arc::new(TtyFile)), flags::RDWR);
-    let mut files = Table::new();
-    for _ in 0..3 {
-        files.add(file.clone(), false, 0)?;
-    }
-    Ok(files)
+    Table::with_first(3, file)
 }

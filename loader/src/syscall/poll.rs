@@ -29,12 +29,12 @@ fn poll(fds: usize, count: usize, deadline: Option<u64>) -> Outcome {
     let ready = poll::wait(deadline, || {
         let mut ready = 0;
         // `struct pollfd`: the descriptor, what is asked, what is answered.
-        for [a, b, c, d, e, f, answer @ ..] in raw.as_chunks_mut::<8>().0 {
-            let fd = i32::from_le_bytes([*a, *b, *c, *d]);
-            let wanted = u16::from_le_bytes([*e, *f]);
+        for raw in raw.as_chunks_mut::<8>().0 {
+            let entry = u64::from_le_bytes(*raw);
+            let (fd, wanted) = (entry as i32, (entry >> 32) as u16);
             let found = if fd < 0 { 0 } else { events(fd).answer(wanted) };
             ready += usize::from(found != 0);
-            *answer = found.to_le_bytes();
+            *raw = (entry << 16 >> 16 | u64::from(found) << 48).to_le_bytes();
         }
         (ready > 0).then_some(ready)
     });
@@ -142,8 +142,11 @@ fn select(count: i32, sets: [usize; 3], deadline: Option<u64>) -> Outcome {
 syscall! {
     /// `poll(2)`.
     fn poll(fds: usize, count: usize, timeout_ms: i32) {
-        let deadline = u64::try_from(timeout_ms).ok()
-            .map(|ms| time::now_ns().saturating_add(ms * 1_000_000));
+        let deadline = match u64::try_from(timeout_ms) {
+            Ok(0) => Some(0),
+            Ok(ms) => Some(time::now_ns().saturating_add(ms * 1_000_000)),
+            Err(_) => None,
+        };
         poll(fds, count, deadline)
     }
 

@@ -206,8 +206,9 @@ fn measure_tsc(reference: Reference, mut first: Sample) -> Option<u64> {
         let last = reference.sample();
         let ticks = reference.between(first, last);
         if ticks >= enough {
-            let hz = u128::from(last.tsc.wrapping_sub(first.tsc)) * u128::from(reference.hz());
-            return u64::try_from(hz / u128::from(ticks)).ok().filter(|hz| *hz > 0);
+            // The first reading is younger than `STALE`, the clocks count some MHz: 64 bits do.
+            let hz = last.tsc.wrapping_sub(first.tsc).checked_mul(reference.hz())? / ticks;
+            return (hz > 0).then_some(hz);
         }
     }
     None

@@ -139,15 +139,16 @@ fn vector_of(line: IrqLine) -> Result<u8> {
 /// # Errors
 /// `Invalid` when no controller has the line, `NoMemory` when all vectors are taken.
 pub fn enable(line: IrqLine, trigger: Trigger) -> Result<()> {
-    with_input(line, |_, _| ())?;
-    let vector = vector_of(line)?;
     let mode = match trigger {
         Trigger::Edge => 0,
         Trigger::LevelHigh => LEVEL,
         Trigger::LevelLow => LEVEL | ACTIVE_LOW,
     };
-    let to = lapic::id();
-    with_input(line, |io_apic, input| io_apic.set(input, u32::from(vector) | mode, to))
+    with_input(line, |io_apic, input| {
+        let vector = vector_of(line)?;
+        io_apic.set(input, u32::from(vector) | mode, lapic::id());
+        Ok(())
+    })?
 }
 
 /// Masks `line`.

@@ -136,10 +136,7 @@ pub fn find_device(compatible: &str, index: usize, out: &mut [Resource]) -> Opti
     let &(base, irq) = SERIAL.get(index)?;
     let (line, trigger) = isa_line(irq);
     let all = [Resource::Pio { base, len: SERIAL_LEN }, Resource::Irq { line, trigger }];
-    let mut n = 0;
-    for (slot, resource) in out.iter_mut().zip(all) {
-        *slot = resource;
-        n += 1;
-    }
+    let n = all.len().min(out.len());
+    out.get_mut(..n)?.copy_from_slice(all.get(..n)?);
     Some(n)
 }

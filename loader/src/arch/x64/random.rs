@@ -39,6 +39,7 @@ fn healthy() -> bool {
     differs
 }
 
+#[inline(never)]
 fn rdrand() -> Option<u64> {
     for _ in 0..RETRIES {
         let (value, ok): (u64, u8);
