@@ -284,6 +284,13 @@ pub fn parse(
     Ok(program)
 }
 
+/// The path in `raw`, the bytes of a program's `PT_INTERP`: a string that ends at its first NUL
+/// (gABI, "Program Interpreter"), behind which tools that edit programs leave more of them.
+#[must_use]
+pub fn interpreter_path(raw: &[u8]) -> &[u8] {
+    raw.split(|&b| b == 0).next().unwrap_or_default()
+}
+
 fn add_segment(
     program: &mut Program,
     raw: &[u8; PHDR_LEN],

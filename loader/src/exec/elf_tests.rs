@@ -116,6 +116,11 @@ fn an_interpreter_is_found() {
     );
     bytes[0x800..0x809].copy_from_slice(b"/lib/ld1\0");
     assert_eq!(parse_x64(&bytes).unwrap().interpreter, Some((0x800, 8)));
+    for (raw, path) in
+        [(&b"/lib/ld1"[..], &b"/lib/ld1"[..]), (b"/ld\0\0\0", b"/ld"), (b"\0/ld", b"")]
+    {
+        assert_eq!(interpreter_path(raw), path);
+    }
 }
 
 /// No byte of the headers can make it panic: each is set to several values in turn.

@@ -243,6 +243,7 @@ fn find_interpreter(
     if n != len {
         return Err(ElfError::Truncated.into());
     }
+    path.truncate(elf::interpreter_path(&path).len());
     match find(walker, &path) {
         Ok(i) if i.program.interpreter.is_some() => {
             Err(LoadError::Elf(ElfError::Malformed("its interpreter has an interpreter")))

@@ -130,23 +130,16 @@ impl Outcome {
     }
 }
 
-/// ` (SIGSEGV)`; the numbers are the same on both arches (signal(7)).
-fn signal_name(signal: u8) -> &'static str {
-    match signal {
-        1 => " (SIGHUP)",
-        2 => " (SIGINT)",
-        4 => " (SIGILL)",
-        5 => " (SIGTRAP)",
-        6 => " (SIGABRT)",
-        7 => " (SIGBUS)",
-        8 => " (SIGFPE)",
-        9 => " (SIGKILL)",
-        11 => " (SIGSEGV)",
-        13 => " (SIGPIPE)",
-        15 => " (SIGTERM)",
-        31 => " (SIGSYS)",
-        _ => "",
-    }
+/// ` (SIGSEGV)`; nothing for real-time signals.
+fn signal_name(signal: u8) -> String {
+    /// Signals from 1 on; the numbers are the same on both arches (signal(7)).
+    const NAMES: [&str; 31] = [
+        "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2",
+        "PIPE", "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG",
+        "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
+    ];
+    let name = usize::from(signal).checked_sub(1).and_then(|n| NAMES.get(n));
+    name.map_or_else(String::new, |name| format!(" (SIG{name})"))
 }
 
 #[cfg(test)]
@@ -166,6 +159,9 @@ mod tests {
         let vmm = Outcome::Vmm { status: "exit status: 1".into(), said: "no such machine".into() };
         for (outcome, status, by, words, says) in [
             (Outcome::Guest(End::Signal(11)), 139, "app", "signal 11", "SIGSEGV"),
+            (Outcome::Guest(End::Signal(14)), 142, "app", "signal 14", "14 (SIGALRM)"),
+            (Outcome::Guest(End::Signal(31)), 159, "app", "signal 31", "31 (SIGSYS)"),
+            (Outcome::Guest(End::Signal(64)), 192, "app", "signal 64", "by signal 64"),
             (Outcome::Guest(End::Panic), 250, "kernel", "panic", "panicked"),
             (Outcome::Guest(End::Oom), 251, "kernel", "oom", "out of memory"),
             (Outcome::Guest(End::Halt), 252, "kernel", "halt", "halted"),
