@@ -6,7 +6,7 @@ use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 pub const XTASK: &str = env!("CARGO_BIN_EXE_xtask");
 pub const ARCH: &str = if cfg!(target_arch = "aarch64") { "aarch64" } else { "x64" };
@@ -65,9 +65,15 @@ impl Bed {
 
     /// Makes the sources what they are in the tree, touching only what differs.
     pub fn restore(&self) {
-        let mut wanted = BTreeMap::new();
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-        gather(&root, Path::new(""), &mut wanted);
+        // Read once: who edits the tree while tests run changes nothing between two builds of one.
+        static TREE: OnceLock<BTreeMap<PathBuf, Vec<u8>>> = OnceLock::new();
+        let tree = TREE.get_or_init(|| {
+            let mut tree = BTreeMap::new();
+            let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+            gather(&root, Path::new(""), &mut tree);
+            tree
+        });
+        let mut wanted = tree.clone();
         wanted.insert("manifests/images/note.toml".into(), IMAGE.into());
         wanted.insert("manifests/note.txt".into(), b"a note\n".to_vec());
         let mut there = BTreeMap::new();
