@@ -82,8 +82,9 @@ static DRIVER: Driver = Driver { name: "ns16550", early: Some(early), probe };
 
 /// Makes the first port that is there the console.
 fn early(kernel: &'static dyn Kernel) -> Result<()> {
-    let port = (0..PORTS).find_map(|n| find(kernel, n)).ok_or(Error::NoDevice)?;
-    let port = PORT.call_once(|| port.start());
+    let mut port = (0..PORTS).find_map(|n| find(kernel, n)).ok_or(Error::NoDevice)?;
+    port.start();
+    let port = PORT.call_once(|| port);
     kernel.set_console(port);
     Ok(())
 }
@@ -127,15 +128,17 @@ impl Ns16550 {
     }
 
     /// Interrupts off, FIFOs on where there are any, eight bits; the speed stays.
-    fn start(mut self) -> Self {
-        self.registers.write8(register::IER, 0);
-        self.registers.write8(register::LCR, EIGHT_BITS);
-        self.registers.write8(register::FCR, FIFOS);
-        self.registers.write8(register::MCR, READY);
+    fn start(&mut self) {
+        let values = [
+            (register::IER, 0),
+            (register::LCR, EIGHT_BITS),
+            (register::FCR, FIFOS),
+            (register::MCR, READY),
+        ];
+        values.iter().for_each(|&(register, value)| self.registers.write8(register, value));
         if self.registers.read8(register::IIR) & HAS_FIFOS == HAS_FIFOS {
             self.burst = FIFO;
         }
-        self
     }
 
     /// Waits until the transmit FIFO is empty; `false` when that takes too long.

@@ -18,7 +18,8 @@ pub struct Directory {
     /// Ascending by cursor.
     entries: Vec<Entry>,
     /// By the lower bits of the hash: one more than the index of the chain's first entry, or
-    /// 0. Their number is a power of two, or 0.
+    /// 0. Their number is a power of two; or 0, where a few names are one chain from the last
+    /// to the first.
     chains: Vec<u32>,
     /// How many places are not empty.
     live: usize,
@@ -51,8 +52,8 @@ fn hash(name: &[u8]) -> u32 {
 
 /// So many places are moved at once.
 const FEW: usize = 64;
-/// So many chains there are at first.
-const CHAINS: usize = 8;
+/// So many names are one chain.
+const ONE_CHAIN: usize = 8;
 
 impl Directory {
     /// How many names there are.
@@ -79,7 +80,10 @@ impl Directory {
     /// Where `name` is in `entries`.
     fn find(&self, name: &[u8]) -> Option<usize> {
         let hash = hash(name);
-        let mut at = *self.chains.get(self.chain(hash))?;
+        let mut at = match self.chains.get(self.chain(hash)) {
+            Some(first) => *first,
+            None => self.entries.len() as u32,
+        };
         loop {
             let index = at.checked_sub(1)? as usize;
             let entry = self.entries.get(index)?;
@@ -99,10 +103,11 @@ impl Directory {
     fn link(&mut self, index: usize) {
         let Some(hash) = self.entries.get(index).map(|e| e.hash) else { return };
         let chain = self.chain(hash);
-        if let (Some(entry), Some(first)) =
-            (self.entries.get_mut(index), self.chains.get_mut(chain))
-        {
-            entry.next = core::mem::replace(first, index as u32 + 1);
+        if let Some(entry) = self.entries.get_mut(index) {
+            entry.next = match self.chains.get_mut(chain) {
+                Some(first) => core::mem::replace(first, index as u32 + 1),
+                None => index as u32,
+            };
         }
     }
 
@@ -117,17 +122,14 @@ impl Directory {
     fn reserve(&mut self) -> Result<()> {
         reserve_one(&mut self.entries)?;
         let count = self.chains.len();
-        if self.entries.len() < count {
+        if self.entries.len() < count.max(ONE_CHAIN) {
             return Ok(());
         }
-        let more = count.max(CHAINS);
+        let more = count.max(2 * ONE_CHAIN);
         room((count + more).saturating_mul(size_of::<u32>()))?;
         self.chains.try_reserve_exact(more).map_err(|_| Error::NoMemory)?;
         self.chains.resize(count + more, 0);
-        // The first chains come before the first name.
-        if count > 0 {
-            self.tidy();
-        }
+        self.tidy();
         Ok(())
     }
 

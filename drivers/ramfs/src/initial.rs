@@ -17,12 +17,12 @@ pub fn root(packed: &'static [u8]) -> Result<Arc<Node>> {
         log::warn!(target: "ramfs", "the image holds no files");
         return Ok(RamFs::new(0o755, Timestamp::default()).root_node().clone());
     }
-    match Bootfs::new(packed) {
+    match &Bootfs::new(packed) {
         Ok(image) => match image.verify() {
-            Ok(()) => fill(&image),
+            Ok(()) => fill(image),
             Err(e) => Err(damaged(e)),
         },
-        Err(e) => Err(damaged(e)),
+        Err(e) => Err(damaged(*e)),
     }
 }
 

@@ -76,9 +76,9 @@ const CHECKSUM: core::ops::Range<usize> = 0x20..0x28;
 /// Whether `name` may be the name of a node.
 #[must_use]
 pub fn is_name(name: &str) -> bool {
-    !matches!(name, "" | "." | "..")
-        && name.len() <= NAME_MAX
-        && !name.bytes().any(|b| b == b'/' || b == 0)
+    // Empty, `.` and `..` are what has no more than two bytes, all of them dots.
+    let special = name.len() <= 2 && name.bytes().all(|b| b == b'.');
+    !special && name.len() <= NAME_MAX && !name.bytes().any(|b| b == b'/' || b == 0)
 }
 
 /// Whether `target` may be what a symbolic link points at.
