@@ -19,6 +19,11 @@ impl Strings {
         Self(bytes.to_vec())
     }
 
+    /// Drops all of them.
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+
     /// Adds `string`, which ends at its first zero byte if it has one.
     pub fn push(&mut self, string: &[u8]) {
         let string = string.split(|&b| b == 0).next().unwrap_or(string);
@@ -30,6 +35,12 @@ impl Strings {
     /// The strings, in order.
     pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
         self.0.split_inclusive(|&b| b == 0).map(|s| s.split_last().map_or(s, |(_, s)| s))
+    }
+
+    /// The first one.
+    #[must_use]
+    pub fn first(&self) -> Option<&[u8]> {
+        self.0.get(..self.0.iter().position(|b| *b == 0)?)
     }
 
     /// How many there are.
@@ -61,7 +72,7 @@ mod tests {
     #[test]
     fn a_zero_byte_ends_a_string() {
         let mut s = Strings::new();
-        assert!(s.is_empty() && s.iter().next().is_none());
+        assert!(s.is_empty() && s.iter().next().is_none() && s.first().is_none());
         s.push(b"a\0b");
         s.push(b"");
         assert_eq!(s.as_bytes(), b"a\0\0");

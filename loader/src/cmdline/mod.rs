@@ -351,7 +351,8 @@ impl Parsed {
         self.warnings.push(Warning { mistake, word: word.to_vec() });
     }
 
-    fn add(&mut self, word: Word<'_>, words: &mut Strings) {
+    /// Takes the next word of a line; `named`: there was a program's before it.
+    fn add(&mut self, word: Word<'_>, named: &mut bool) {
         let mut buffer = [0; MAX_OPTION];
         let long: Vec<u8>;
         let text = match word.text(&mut buffer) {
@@ -377,8 +378,15 @@ impl Parsed {
             Kind::Env => self.set_env(text.get(b"env.".len()..).unwrap_or(&[])),
             // Their drivers ask for them, by `values`.
             Kind::Device => {}
-            Kind::Other if words.is_empty() && text == b"--" => {}
-            Kind::Other => words.push(text),
+            Kind::Other if !*named && text == b"--" => {}
+            Kind::Other => {
+                // The later line's program counts.
+                if !*named {
+                    self.words.clear();
+                }
+                *named = true;
+                self.words.push(text);
+            }
         }
     }
 }
@@ -393,11 +401,8 @@ pub fn parse(default: &[u8], given: &[u8]) -> Box<Parsed> {
         warnings: Vec::new(),
     });
     for line in [default, given] {
-        let mut words = Strings::new();
-        Words::new(line).for_each(|w| parsed.add(w, &mut words));
-        if !words.is_empty() {
-            parsed.words = words;
-        }
+        let mut named = false;
+        Words::new(line).for_each(|word| parsed.add(word, &mut named));
     }
     parsed
 }

@@ -40,10 +40,12 @@ impl<T: Clone> Table<T> {
     ///
     /// # Errors
     /// `NoMemory`.
-    pub fn with_first(count: usize, file: T) -> Result<Self> {
+    pub fn with_first(count: usize, file: &T) -> Result<Self> {
         let mut slots = Vec::new();
         slots.try_reserve_exact(count).map_err(|_| Error::NoMemory)?;
-        slots.resize(count, Some(Entry { file, cloexec: false }));
+        for _ in 0..count {
+            slots.push(Some(Entry { file: file.clone(), cloexec: false }));
+        }
         Ok(Self { slots, limit: MAX_FILES })
     }
 
@@ -141,7 +143,7 @@ mod tests {
 
     #[test]
     fn the_first_descriptors_are_one_file() {
-        let mut t = Table::with_first(3, 'a').unwrap();
+        let mut t = Table::with_first(3, &'a').unwrap();
         assert!(t.iter().map(|(fd, e)| (fd, e.file)).eq([(0, 'a'), (1, 'a'), (2, 'a')]));
         assert_eq!(t.add('b', false, 0), Ok(3));
     }

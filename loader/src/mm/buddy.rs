@@ -47,6 +47,7 @@ pub struct Buddy<'a> {
 }
 
 /// Words of 64 bits for the bits of `order`.
+#[inline(never)]
 const fn order_words(base: u64, frames: u64, order: usize) -> u64 {
     let first = base >> order;
     let last = (base + frames).div_ceil(1 << order);
@@ -70,7 +71,6 @@ impl<'a> Buddy<'a> {
     /// [`words_needed`] words (fewer: the zone stays empty for ever).
     #[must_use]
     pub fn new(base: u64, frames: u64, bits: &'a mut [u64]) -> Self {
-        let frames = if bits.len() < words_needed(base, frames) { 0 } else { frames };
         let starts = [0; ORDERS];
         let heads = [NONE; ORDERS];
         let mut buddy = Self { base, frames, heads, nonempty: 0, lone: 0, free: 0, bits, starts };
@@ -78,6 +78,9 @@ impl<'a> Buddy<'a> {
         for (order, start) in buddy.starts.iter_mut().enumerate() {
             *start = at;
             at += order_words(base, frames, order) as u32;
+        }
+        if buddy.bits.len() < at as usize {
+            buddy.frames = 0;
         }
         buddy
     }

@@ -71,9 +71,11 @@ pub fn load_base() -> PhysAddr {
     PhysAddr(LOAD_BASE.load(Ordering::Relaxed))
 }
 
-/// The header as the packer left it; `None` when it is damaged.
-#[must_use]
-pub fn header() -> Option<LoaderHeader> {
+/// The header as the packer left it.
+///
+/// # Errors
+/// When it is damaged.
+pub fn header() -> Result<LoaderHeader, loader_header::HeaderError> {
     let mut bytes = [0; loader_header::LEN];
     for (at, byte) in bytes.iter_mut().enumerate() {
         // Volatile: the bytes were changed after the compiler saw them. One by one: for the
@@ -81,7 +83,7 @@ pub fn header() -> Option<LoaderHeader> {
         // SAFETY: within a static of our own, never written at run time.
         *byte = unsafe { (&raw const OSIER_LOADER_HEADER).cast::<u8>().add(at).read_volatile() };
     }
-    LoaderHeader::from_bytes(&bytes).ok()
+    LoaderHeader::from_bytes(&bytes)
 }
 
 /// Everything that was loaded: the kernel, its bss, and what was packed behind it.
@@ -105,13 +107,13 @@ fn payload(offset: u64, len: u64) -> Option<PhysRange> {
 /// Where the bootfs lies that was packed with the kernel.
 #[must_use]
 pub fn bootfs() -> Option<PhysRange> {
-    header().and_then(|h| payload(h.bootfs_offset, h.bootfs_len))
+    header().ok().and_then(|h| payload(h.bootfs_offset, h.bootfs_len))
 }
 
 /// The image's default command line; empty when there is none.
 #[must_use]
 pub fn default_cmdline() -> &'static [u8] {
-    header().and_then(|h| payload(h.cmdline_offset, h.cmdline_len)).map_or(&[], read_only)
+    header().ok().and_then(|h| payload(h.cmdline_offset, h.cmdline_len)).map_or(&[], read_only)
 }
 
 /// The bytes of a range that is read-only from boot to the end: of the payload or of the

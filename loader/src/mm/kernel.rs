@@ -185,7 +185,7 @@ fn read_only(info: &BootInfo) -> [PhysRange; 4] {
 /// # Errors
 /// See [`InitError`].
 pub fn init(info: &BootInfo) -> Result<(), InitError> {
-    let ram = regions::usable(&info.memory);
+    let mut ram = regions::usable(&info.memory);
     let mut free = ram.clone();
     for r in reserved(info) {
         free.remove(r);
@@ -206,7 +206,7 @@ pub fn init(info: &BootInfo) -> Result<(), InitError> {
 
     let root = early.take(PAGE_SIZE as u64).ok_or(InitError::TooSmall)?;
     let mut table = KernelTable::new(root, DirectTables { early: Some(early) });
-    map_ram(&mut table, &ram, info)?;
+    map_ram(&mut table, &mut ram, info)?;
     map_image(&mut table, info)?;
     table.reserve_top(VirtAddr(layout::WINDOW))?;
     for (va, page) in EARLY_DEVICES.lock().iter().flatten() {
@@ -250,19 +250,19 @@ fn zone_words(span: &PhysRange) -> usize {
 /// The direct map: all RAM and what was loaded into it, large pages where they fit.
 // Not inlined, nor are its sets of ranges kept: the boot stack is small.
 #[inline(never)]
-fn map_ram(table: &mut KernelTable, ram: &RangeSet, info: &BootInfo) -> Result<(), MapError> {
-    let mut map = |r: &PhysRange, flags: Flags| {
-        let va = VirtAddr(arch::DIRECT_MAP.wrapping_add(r.start.0 as usize));
-        table.map(va, r.start, r.len() as usize, flags.with(Flags::GLOBAL))
-    };
+fn map_ram(table: &mut KernelTable, ram: &mut RangeSet, info: &BootInfo) -> Result<(), MapError> {
     // A loader may have reported its own ranges as reserved: they are shown all the same.
     let mut fixed: RangeSet = RangeSet::new();
     read_only(info).into_iter().for_each(|r| fixed.add_touched(r));
-    fixed.ranges().iter().try_for_each(|r| map(r, Flags::NONE))?;
-    let mut writable = ram.clone();
-    writable.add_touched(image::loaded(info.load_base));
-    fixed.ranges().iter().for_each(|r| writable.remove(*r));
-    writable.ranges().iter().try_for_each(|r| map(r, Flags::WRITE))
+    ram.add_touched(image::loaded(info.load_base));
+    fixed.ranges().iter().for_each(|r| ram.remove(*r));
+    for (set, flags) in [(&fixed, Flags::NONE), (&*ram, Flags::WRITE)] {
+        for r in set.ranges() {
+            let va = VirtAddr(arch::DIRECT_MAP.wrapping_add(r.start.0 as usize));
+            table.map(va, r.start, r.len() as usize, flags.with(Flags::GLOBAL))?;
+        }
+    }
+    Ok(())
 }
 
 /// The image at the addresses it was relocated for.

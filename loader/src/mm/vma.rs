@@ -266,19 +266,17 @@ impl VmaTree {
     #[must_use]
     pub fn covers(&self, start: usize, end: usize) -> bool {
         let mut at = start;
-        for vma in self.overlapping(start, end) {
-            if vma.start > at {
-                return false;
-            }
+        while at < end {
+            let Some(vma) = self.find(at) else { return false };
             at = vma.end;
         }
-        at >= end
+        true
     }
 
     /// Whether `start..end` is free.
     #[must_use]
     pub fn is_free(&self, start: usize, end: usize) -> bool {
-        self.overlapping(start, end).next().is_none()
+        self.at_or_above(start).is_none_or(|vma| vma.start >= end)
     }
 
     /// Adds an area at a place that is free.
@@ -359,7 +357,7 @@ impl VmaTree {
 
     /// Where the lowest area that starts in `start..end` does.
     fn first_in(&self, start: usize, end: usize) -> Option<usize> {
-        self.areas.range(start, end).next().map(|vma| vma.start)
+        self.areas.at_or_above(start).map(|vma| vma.start).filter(|&first| first < end)
     }
 
     /// The highest free place of `len` bytes (whole pages) in `low..high`, whose start is a

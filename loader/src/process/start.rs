@@ -186,7 +186,7 @@ fn mount(mounts: &MountTable, root: &Path, fs: &BootFileSystem) -> Result<()> {
 
 /// The program's path, and its file; or says what was looked for, and ends.
 fn find_program(walker: &Walker<'_>, words: &Strings) -> (Vec<u8>, load::Found) {
-    let program = words.iter().next();
+    let program = words.first();
     let mut looked = Vec::new();
     let mut try_at = |path: Vec<u8>| match load::find(walker, &path) {
         Ok(found) => Some((path, found)),
@@ -223,5 +223,5 @@ fn open_console(walker: &Walker<'_>) -> Result<Table<Arc<OpenFile>>> {
     let is_console = |path: &Path| path.inode().metadata().device == tty::CONSOLE;
     let path = walker.resolve(b"/dev/console", true).ok().filter(is_console).map(Arc::new);
     let file = OpenFile::new(path, Some(Arc::new(TtyFile)), flags::RDWR);
-    Table::with_first(3, file)
+    Table::with_first(3, &file)
 }

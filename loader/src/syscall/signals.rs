@@ -226,11 +226,8 @@ syscall! {
         };
         if old != 0 {
             let flags = if len == 0 { 2 } else { u64::from(on_it) };
-            let mut raw = [0; 24];
-            for (to, word) in raw.as_chunks_mut::<8>().0.iter_mut().zip([base as u64, flags, len as u64]) {
-                *to = word.to_le_bytes();
-            }
-            user::write(old, &raw)?;
+            let words = [(base as u64).to_le_bytes(), flags.to_le_bytes(), (len as u64).to_le_bytes()];
+            user::write(old, words.as_flattened())?;
         }
         if let Some((base, flags, len)) = update {
             if on_it {

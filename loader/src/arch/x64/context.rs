@@ -138,13 +138,18 @@ static STATES: AtomicU64 = AtomicU64::new(0);
 /// How long the area of XSAVE or FXSAVE is.
 static LEN: AtomicU32 = AtomicU32::new(FXSAVE_LEN);
 
-/// Turns on the state that programs may use; CR4 is set. `xsave`: the CPU has XSAVE.
-pub(super) fn init_fpu(xsave: bool) {
-    if !xsave {
+/// The states of [`XCR0`] that a CPU with XSAVE has.
+pub(super) fn known_states() -> u64 {
+    let [supported, ..] = cpu::cpuid(0xd, 0);
+    XCR0 & u64::from(supported)
+}
+
+/// Turns on the states that programs may use, none where the CPU has no XSAVE; CR4 is set.
+// An emulator translates code anew for each setting of CR4 and XCR0: nothing is called between.
+pub(super) fn init_fpu(enabled: u64) {
+    if enabled == 0 {
         return;
     }
-    let [supported, ..] = cpu::cpuid(0xd, 0);
-    let enabled = XCR0 & u64::from(supported);
     // SAFETY: CR4.OSXSAVE is on, and the CPU has each of these states; x87 and SSE are
     // always among them, AVX only together with SSE.
     unsafe {

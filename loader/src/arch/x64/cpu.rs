@@ -341,6 +341,7 @@ pub(super) fn enable_features() {
     if xsave {
         cr4 |= Cr4Flags::OSXSAVE;
     }
+    let states = if xsave { super::context::known_states() } else { 0 };
     // SAFETY: the CPU has each of these features; the kernel neither executes nor, outside
     // of `uaccess`, touches user pages. CR0: the FPU is there, errors come as exceptions.
     unsafe {
@@ -354,7 +355,7 @@ pub(super) fn enable_features() {
     }
     SMAP.store(cr4.contains(Cr4Flags::SUPERVISOR_MODE_ACCESS_PREVENTION), Ordering::Relaxed);
     FSGSBASE.store(cr4.contains(Cr4Flags::FSGSBASE), Ordering::Relaxed);
-    super::context::init_fpu(xsave);
+    super::context::init_fpu(states);
 }
 
 /// CPU features as the auxiliary vector has them (`AT_HWCAP`): CPUID 1, edx.

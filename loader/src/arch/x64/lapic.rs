@@ -74,6 +74,18 @@ fn write(register: u32, value: u32) {
     }
 }
 
+/// What the registers hold from the start, in the order in which they are written.
+const AT_START: [(u32, u32); 7] = [
+    (register::SPURIOUS, SOFTWARE_ENABLE | SPURIOUS_VECTOR as u32),
+    (register::TASK_PRIORITY, 0),
+    (register::LVT_TIMER, MASKED),
+    // The legacy interrupt controller's wire; interrupts come through the I/O APIC alone.
+    (register::LVT_LINT0, MASKED),
+    (register::LVT_LINT1, DELIVER_NMI),
+    (register::LVT_ERROR, ERROR_VECTOR as u32),
+    (register::TIMER_DIVIDE, DIVIDE_BY_16),
+];
+
 /// Turns this CPU's local APIC on. `false`: its registers could not be mapped.
 pub(super) fn init() -> bool {
     let mut base = Msr::new(APIC_BASE);
@@ -96,14 +108,7 @@ pub(super) fn init() -> bool {
         // SAFETY: turns it on where it is.
         unsafe { base.write(value | ENABLE) };
     }
-    write(register::SPURIOUS, SOFTWARE_ENABLE | u32::from(SPURIOUS_VECTOR));
-    write(register::TASK_PRIORITY, 0);
-    write(register::LVT_TIMER, MASKED);
-    // The legacy interrupt controller's wire; interrupts come through the I/O APIC alone.
-    write(register::LVT_LINT0, MASKED);
-    write(register::LVT_LINT1, DELIVER_NMI);
-    write(register::LVT_ERROR, u32::from(ERROR_VECTOR));
-    write(register::TIMER_DIVIDE, DIVIDE_BY_16);
+    AT_START.iter().for_each(|&(register, value)| write(register, value));
     super::percpu::current().arch.apic_id.store(id(), Ordering::Relaxed);
     true
 }

@@ -19,27 +19,33 @@ const ENABLED: u8 = 1;
 /// Local APIC ids of the CPUs that can be started; none when there is no such table.
 pub fn cpus(memory: &impl PhysMemory) -> [Option<u32>; MAX_CPUS] {
     let mut found = [None; MAX_CPUS];
-    if let Some(table) = find(memory) {
+    if let Some((table, len)) = find(memory) {
         // What came before a broken entry is kept.
-        let _ = read(memory, table, &mut found);
+        let _ = read(memory, table, len, &mut found);
     }
     found
 }
 
-/// Address of the configuration table (4.2) that a floating pointer leads to.
-fn find(memory: &impl PhysMemory) -> Option<u64> {
+/// Address and length of the configuration table (4.2) that a floating pointer leads to.
+fn find(memory: &impl PhysMemory) -> Option<(u64, u16)> {
     let table = |at| {
         let pointer: [u8; 16] = memory.array(at)?;
         let at = word32(&pointer, 4).filter(|t| *t != 0 && sum(&pointer) == 0)?;
         verified(memory, u64::from(at))
     };
-    PLACES.iter().find_map(|&(start, end)| {
-        memory.find(start, end, *b"_MP_", &mut |at| table(at).is_some()).and_then(table)
-    })
+    let mut found = None;
+    PLACES.iter().find(|&&(start, end)| {
+        let mut accept = |at| {
+            found = table(at);
+            found.is_some()
+        };
+        memory.find(start, end, *b"_MP_", &mut accept).is_some()
+    })?;
+    found
 }
 
-/// The address back, when the table there can be read and sums to zero.
-fn verified(memory: &impl PhysMemory, at: u64) -> Option<u64> {
+/// The address back, and the length, when the table there can be read and sums to zero.
+fn verified(memory: &impl PhysMemory, at: u64) -> Option<(u64, u16)> {
     let header: [u8; HEADER] = memory.array(at)?;
     let len = word16(&header, 4)?;
     if !header.starts_with(b"PCMP") || usize::from(len) < HEADER || len > MAX_TABLE {
@@ -50,13 +56,12 @@ fn verified(memory: &impl PhysMemory, at: u64) -> Option<u64> {
         let [byte] = memory.array(at + i)?;
         total = total.wrapping_add(byte);
     }
-    (total == 0).then_some(at)
+    (total == 0).then_some((at, len))
 }
 
-/// Collects the processors of the table at `at`.
-fn read(memory: &impl PhysMemory, at: u64, found: &mut [Option<u32>]) -> Option<()> {
-    let header: [u8; HEADER] = memory.array(at)?;
-    let end = at + u64::from(word16(&header, 4)?);
+/// Collects the processors of the table of `len` bytes at `at`.
+fn read(memory: &impl PhysMemory, at: u64, len: u16, found: &mut [Option<u32>]) -> Option<()> {
+    let end = at + u64::from(len);
     let mut here = at + HEADER as u64;
     while here < end {
         let [kind, id, _version, flags] = memory.array(here)?;
