@@ -198,7 +198,7 @@ impl Bootable {
             fs::write(&path, moved).with_context(|| format!("cannot write {path}"))?;
             path
         };
-        let (end_file, qmp) = (dir.path().join("end"), dir.path().join("qmp"));
+        let (end_file, qmp) = (dir.path().join("end"), dir.socket("qmp"));
         let qmp = options.qmp.then_some(qmp);
         let ram_file = options.ram_file.then(|| dir.path().join("ram"));
         let disks = options.disks.iter().map(|disk| {
@@ -207,7 +207,7 @@ impl Bootable {
             Ok(DiskFile { serial: disk.name.to_string(), path })
         });
         let disks: Vec<DiskFile> = disks.collect::<anyhow::Result<_>>()?;
-        let (guest, peer) = (dir.path().join("card"), dir.path().join("peer"));
+        let (guest, peer) = (dir.socket("card"), dir.socket("peer"));
         let wire = options.peer.then(|| Wire::new(&peer, &guest)).transpose()?;
         let to_peer = Net::Socket { guest, peer };
         let args = arguments(&VmSpec {

@@ -8,7 +8,9 @@ use super::supervise;
 use crate::run::outcome::Outcome;
 use camino::{Utf8Path, Utf8PathBuf};
 use end_record::End;
+use std::fs::File;
 use std::io::{self, Read as _, Write as _};
+use std::os::fd::AsRawFd as _;
 use std::process::{Child, ChildStdin, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
@@ -18,6 +20,8 @@ use std::time::{Duration, Instant};
 const AFTER_RECORD: Duration = Duration::from_secs(1);
 /// How often the end channel is looked at while the console is silent.
 const POLL: Duration = Duration::from_millis(50);
+/// The longest path of a Unix socket (`sun_path`, unix(7): 108 bytes with the NUL).
+const SOCKET_PATH: usize = 107;
 /// How much of QEMU's own last words a message quotes, in bytes.
 const QUOTED: usize = 2000;
 
@@ -215,6 +219,8 @@ fn type_in(mut stdin: ChildStdin, typed: &Receiver<Vec<u8>>) {
 #[derive(Debug)]
 pub struct RunDir {
     path: Utf8PathBuf,
+    /// The folder itself, for paths that do not lead through its parents.
+    handle: File,
 }
 
 impl RunDir {
@@ -232,13 +238,27 @@ impl RunDir {
         // A run of the same process id may have been killed before.
         let _ = std::fs::remove_dir_all(&path);
         std::fs::create_dir(&path)?;
-        Ok(Self { path })
+        let handle = File::open(&path)?;
+        Ok(Self { path, handle })
     }
 
     /// The folder.
     #[must_use]
     pub fn path(&self) -> &Utf8Path {
         &self.path
+    }
+
+    /// The path of a Unix socket in the folder, for this process and the programs that it starts.
+    /// Where the folder lies so deep that its own path is too long for a socket, it leads through
+    /// this process's descriptor, and is good for as long as this is.
+    #[must_use]
+    pub fn socket(&self, name: &str) -> Utf8PathBuf {
+        let path = self.path.join(name);
+        if path.as_str().len() <= SOCKET_PATH {
+            return path;
+        }
+        let (process, fd) = (std::process::id(), self.handle.as_raw_fd());
+        format!("/proc/{process}/fd/{fd}/{name}").into()
     }
 
     /// A private link to `file`, called `name`: a hard link, or a copy where file systems
@@ -271,6 +291,27 @@ fn remove_abandoned(parent: &Utf8Path) {
         let pid = entry.file_name().split('-').next().and_then(|p| p.parse::<u32>().ok());
         if pid.is_some_and(|pid| !Utf8Path::new(&format!("/proc/{pid}")).exists()) {
             let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::net::{UnixListener, UnixStream};
+
+    #[test]
+    fn sockets_work_however_deep_the_folder_lies() {
+        let temp = tempfile::tempdir().unwrap();
+        let temp = Utf8PathBuf::from_path_buf(temp.path().canonicalize().unwrap()).unwrap();
+        for parent in [temp.join("a"), temp.join("deep".repeat(40))] {
+            let dir = RunDir::new(&parent).unwrap();
+            let socket = dir.socket("qmp");
+            assert!(socket.as_str().len() <= SOCKET_PATH, "{socket}");
+            let listener = UnixListener::bind(&socket).unwrap();
+            UnixStream::connect(&socket).unwrap();
+            listener.accept().unwrap();
+            assert!(dir.path().join("qmp").exists(), "it lies in the folder, and goes with it");
         }
     }
 }
