@@ -319,8 +319,8 @@ impl<M: Mmu> AddressSpace<M> {
     }
 
     /// Sets where the heap begins (page-aligned), at the end of the program.
-    pub fn set_brk_start(&self, at: usize) {
-        let mut inner = self.inner.lock();
+    pub fn set_brk_start(&mut self, at: usize) {
+        let inner = self.inner.get_mut();
         inner.brk_start = at;
         inner.brk = at;
     }

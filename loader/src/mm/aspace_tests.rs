@@ -252,7 +252,7 @@ fn a_shared_mapping_of_a_file_opened_for_reading_stays_read_only() {
 
 #[test]
 fn the_heap_grows_shrinks_and_stops_at_its_neighbour() {
-    let s = space();
+    let mut s = space();
     s.set_brk_start(BASE);
     assert_eq!(s.brk(0), BASE);
     assert_eq!(s.brk(BASE + 100), BASE + 100);

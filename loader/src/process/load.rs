@@ -183,7 +183,7 @@ pub fn load(walker: &Walker<'_>, found: &Found) -> Result<Box<Loaded>, LoadError
     let table = pages.root();
     let memory = crate::mm::frames::stats().total as usize * PAGE_SIZE;
     let bounds = Bounds { user_end: arch::USER_END, mmap_top, memory };
-    let space = Box::new(AddressSpace::new(pages, bounds));
+    let mut space = Box::new(AddressSpace::new(pages, bounds));
     let mut zeroes = Vec::new();
     let mut images = Vec::new();
 

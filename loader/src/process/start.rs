@@ -91,8 +91,8 @@ fn first_frame(parsed: &mut Parsed) -> TrapFrame {
     // From here on this thread is the program's first one.
     let running = kernel::current();
     first.kernel.call_once(|| Arc::downgrade(&running.arc()));
-    let base = name.rsplit(|&b| b == b'/').next().unwrap_or(name);
-    running.set_name(base);
+    let base = name.iter().rposition(|&b| b == b'/').map_or(0, |slash| slash + 1);
+    running.set_name(name.get(base..).unwrap_or(name));
     let Some(context) = UserContext::new(process.table, 0, 0, Box::new(first)) else {
         fail(format_args!("{}: {}", Text(name), LoadError::Memory));
     };

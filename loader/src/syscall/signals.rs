@@ -33,12 +33,8 @@ fn read_action(at: usize) -> Result<Action, Error> {
 }
 
 fn write_action(to: usize, action: &Action) -> Result<(), Error> {
-    let mut raw = [0; 32];
     let words = [action.handler as u64, action.flags, action.restorer as u64, action.mask.0];
-    for (to, word) in raw.as_chunks_mut::<8>().0.iter_mut().zip(words) {
-        *to = word.to_le_bytes();
-    }
-    user::write(to, &raw)
+    user::write(to, words.map(u64::to_le_bytes).as_flattened())
 }
 
 pub(super) fn thread(tid: i32) -> Result<Arc<UserThread>, Errno> {

@@ -109,16 +109,20 @@ impl Termios {
             emit(bytes);
             return;
         }
-        for part in bytes.split_inclusive(|&b| b == b'\n') {
-            match part.split_last() {
-                Some((b'\n', line)) => {
-                    if !line.is_empty() {
-                        emit(line);
-                    }
-                    emit(b"\r\n");
-                }
-                _ => emit(part),
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let end = rest.iter().position(|&b| b == b'\n').unwrap_or(rest.len());
+            let (line, more) = rest.split_at_checked(end).unwrap_or((rest, &[]));
+            if !line.is_empty() {
+                emit(line);
             }
+            rest = match more {
+                [_, after @ ..] => {
+                    emit(b"\r\n");
+                    after
+                }
+                [] => more,
+            };
         }
     }
 

@@ -45,8 +45,8 @@ type SignalHook = fn(Key);
 pub struct Tty {
     discipline: IrqLock<Discipline>,
     input: WaitQueue,
-    console: driver_api::Once<&'static dyn Console>,
-    signal: driver_api::Once<SignalHook>,
+    /// Where it writes to, and what is called for keys that make signals.
+    console: driver_api::Once<(&'static dyn Console, SignalHook)>,
     size: IrqLock<[u16; 4]>,
 }
 
@@ -55,7 +55,6 @@ pub static TTY: Tty = Tty {
     discipline: IrqLock::new(Discipline::raw()),
     input: WaitQueue::new(),
     console: driver_api::Once::new(),
-    signal: driver_api::Once::new(),
     size: IrqLock::new([0; 4]),
 };
 
@@ -65,12 +64,11 @@ impl Tty {
     pub fn attach(&self, console: &'static dyn Console, signal: SignalHook) {
         self.discipline.lock().set(Termios::DEFAULT);
         *self.size.lock() = DEFAULT_SIZE;
-        self.console.call_once(|| console);
-        self.signal.call_once(|| signal);
+        self.console.call_once(|| (console, signal));
     }
 
     fn emit(&self, bytes: &[u8]) {
-        if let Some(console) = self.console.get() {
+        if let Some((console, _)) = self.console.get() {
             console.write(bytes);
         }
     }
@@ -83,7 +81,7 @@ impl ConsoleInput for Tty {
         let key = self.discipline.lock().input(byte, &mut |bytes| self.emit(bytes));
         self.input.wake_all();
         poll::changed();
-        if let (Some(key), Some(signal)) = (key, self.signal.get()) {
+        if let (Some(key), Some((_, signal))) = (key, self.console.get()) {
             signal(key);
         }
     }
