@@ -42,20 +42,22 @@ unsafe impl Sync for Table {}
 
 static IDT: Table = Table(UnsafeCell::new([Gate::EMPTY; 256]));
 
+/// The stack of each exception; 0 is the thread's: a page fault may sleep there.
+const EXCEPTION_STACKS: [u8; FIRST_IRQ as usize] = {
+    let mut stacks = [0; FIRST_IRQ as usize];
+    stacks[2] = IST_NMI as u8;
+    stacks[8] = IST_DOUBLE_FAULT as u8;
+    stacks[18] = IST_MACHINE_CHECK as u8;
+    stacks
+};
+
 /// Fills the table in and loads it on this CPU.
 pub(super) fn load() {
     let stubs = &raw const trap::x64_vector_stubs as u64;
     // SAFETY: only the boot CPU runs, with interrupts off.
     let table = unsafe { &mut *IDT.0.get() };
     for (vector, gate) in table.iter_mut().enumerate() {
-        let ist = match vector {
-            2 => IST_NMI,
-            8 => IST_DOUBLE_FAULT,
-            18 => IST_MACHINE_CHECK,
-            v if v >= usize::from(FIRST_IRQ) => IST_IRQ,
-            // Exceptions stay on the thread's stack: a page fault may sleep there.
-            _ => 0,
-        };
+        let ist = EXCEPTION_STACKS.get(vector).map_or(IST_IRQ, |ist| usize::from(*ist));
         let dpl = if vector == BREAKPOINT { 3 } else { 0 };
         let stub = stubs + (vector * trap::STUB_SIZE) as u64;
         *gate = Gate::new(stub, ist, dpl);
