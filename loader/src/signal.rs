@@ -52,6 +52,8 @@ pub mod number {
     pub const WINCH: u8 = 28;
     /// A system call that does not exist.
     pub const SYS: u8 = 31;
+    /// The first real-time one: of these each that is sent is delivered.
+    pub const RT: u8 = 32;
     /// The last one.
     pub const MAX: u8 = 64;
 }

@@ -4,7 +4,7 @@
 use super::trap::TrapFrame;
 use crate::fs::file::OpenFile;
 use crate::process::Crash;
-use crate::syscall::Handler;
+use crate::syscall::{Handler, QueueRequest};
 use alloc::sync::Arc;
 
 unsafe extern "C" {
@@ -19,6 +19,9 @@ unsafe extern "C" {
     static OSIER_CRASH_DUMP: i32;
     /// How far `osier_record_locks` is from here, 0 in a kernel without `flock`.
     static OSIER_RECORD_LOCKS: i32;
+    /// How far `osier_signal_queue` is from here, 0 in a kernel without a call that sends
+    /// signals, but for `tkill`.
+    static OSIER_SIGNAL_QUEUE: i32;
 }
 
 /// What the code behind [`OSIER_CPU_TIMES`] is asked for: 0 and 1, the thread that runs goes
@@ -106,6 +109,22 @@ pub fn record_locks() -> Option<RecordLocks> {
     let code = target(&raw const OSIER_RECORD_LOCKS)?;
     // SAFETY: what lies there is `lock`, whose type this is.
     Some(unsafe { core::mem::transmute::<*const u8, RecordLocks>(code) })
+}
+
+/// What is asked of the queue of signals; gives what a call returns.
+pub type SignalQueue = extern "C" fn(&mut QueueRequest<'_>) -> isize;
+
+#[unsafe(export_name = "osier_signal_queue")]
+extern "C" fn queue(request: &mut QueueRequest<'_>) -> isize {
+    crate::syscall::signal_queue(request)
+}
+
+/// The code for the queue of signals, in a kernel that has it.
+#[must_use]
+pub fn signal_queue() -> Option<SignalQueue> {
+    let code = target(&raw const OSIER_SIGNAL_QUEUE)?;
+    // SAFETY: what lies there is `queue`, whose type this is.
+    Some(unsafe { core::mem::transmute::<*const u8, SignalQueue>(code) })
 }
 
 /// The code behind the system call `number`.

@@ -17,6 +17,8 @@ use alloc::vec::Vec;
 /// `SS_ONSTACK` and `SS_DISABLE`.
 const ON_STACK: u32 = 1;
 const DISABLED: u32 = 2;
+/// `SS_AUTODISARM`: the alternate stack is given up while a handler runs.
+pub const DISARMS: u32 = 1 << 31;
 
 /// The first 16 bytes of a `siginfo`: number, errno 0, code; and two words more.
 fn info(signal: u8, code: i32, words: [u64; 2]) -> [u8; INFO_LEN] {
@@ -59,17 +61,18 @@ pub fn run(
     if core::mem::take(restart) && action.flags & Action::RESTART != 0 {
         frame.restart_syscall();
     }
-    let (mask, stack) = {
+    let (mask, stack, disarms) = {
         let mut signals = thread.signals.lock();
         // After a wait under another mask the mask from before the wait comes back.
         let blocked = signals.blocked;
-        (signals.saved.take().unwrap_or(blocked), signals.stack)
+        (signals.saved.take().unwrap_or(blocked), signals.stack, signals.disarms)
     };
-    let on_it = stack.1 > 0 && frame.sp().wrapping_sub(stack.0) < stack.1;
+    let on_it = !disarms && frame.sp().wrapping_sub(stack.0) < stack.1;
     let switch = action.flags & Action::ONSTACK != 0 && stack.1 > 0 && !on_it;
     let top = if switch { stack.0.saturating_add(stack.1) } else { frames::below(frame.sp()) };
     let flags = match stack.1 {
         0 => DISABLED,
+        _ if disarms => DISARMS,
         _ if on_it => ON_STACK,
         _ => 0,
     };
@@ -96,7 +99,11 @@ pub fn run(
     let blocked = {
         let own =
             if action.flags & Action::NODEFER == 0 { Set::of(signal) } else { Set::default() };
-        let before = thread.signals.lock().blocked;
+        let mut signals = thread.signals.lock();
+        if disarms {
+            (signals.stack, signals.disarms) = ((0, 0), false);
+        }
+        let before = signals.blocked;
         Set((before.0 | action.mask.0 | own.0) & !Set::UNBLOCKABLE.0)
     };
     thread.set_blocked(blocked);
@@ -123,7 +130,9 @@ pub fn return_from(frame: &mut TrapFrame) {
         (Some(returned), Some(thread)) => {
             thread.set_blocked(Set(returned.mask & !Set::UNBLOCKABLE.0));
             let (base, flags, len) = returned.stack;
-            thread.signals.lock().stack = if flags & DISABLED != 0 { (0, 0) } else { (base, len) };
+            let mut signals = thread.signals.lock();
+            signals.stack = if flags & DISABLED != 0 { (0, 0) } else { (base, len) };
+            signals.disarms = flags & DISARMS != 0;
         }
         _ => {
             // The frame is not there, or makes no sense: as in Linux, a fault.

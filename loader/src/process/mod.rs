@@ -33,12 +33,12 @@ use driver_api::sync::IrqLock;
 
 pub use crash::Crash;
 pub use dump::dump;
-pub use handler::return_from as return_from_handler;
+pub use handler::{DISARMS, return_from as return_from_handler};
 pub use proc::FILES;
 pub use start::start;
 pub use thread::{
-    NewThread, UserThread, cpu_ns, cpu_time, current, exit_thread, send_to_process,
-    set_signal_info, signal_info, spawn_thread, try_current,
+    NewThread, UserThread, action, cpu_ns, cpu_time, current, exit_thread, forget_pending,
+    is_pending, send_to_process, sent_info, spawn_thread, take_info, try_current,
 };
 
 /// Number of the process, as the app sees it.

@@ -1,10 +1,12 @@
 //! The app's threads: what each has of its own, signals to it, its end.
 
 use super::{Process, crash, exit, get, handler, new_tid};
+use crate::arch::calls;
 use crate::arch::signal::INFO_LEN;
 use crate::arch::trap::TrapFrame;
 use crate::end::{End, finish};
 use crate::signal::{self, Action, ByDefault, Set, number};
+use crate::syscall::QueueRequest;
 use crate::thread::{self as kernel, CpuTime, Priority, Thread, UserContext};
 use crate::trap::Access;
 use crate::user;
@@ -42,6 +44,8 @@ pub struct Signals {
     pub waiting: Set,
     /// The alternate stack: address and length; length 0: none.
     pub stack: (usize, usize),
+    /// It is given up while a handler runs (`SS_AUTODISARM`).
+    pub disarms: bool,
     /// What was blocked before a wait with another mask: back in force after the signals
     /// that ended the wait were delivered.
     pub saved: Option<Set>,
@@ -86,17 +90,19 @@ impl UserThread {
         signals.pending().next(signals.blocked).is_some()
     }
 
-    /// Takes the lowest signal of `wanted` that is pending for it or for the process; and
+    /// Takes the lowest signal of `wanted` that is pending for it, or else for the process; and
     /// whether it was sent to the process.
     pub fn take(&self, wanted: Set) -> Option<(u8, bool)> {
         let mut signals = self.signals.lock();
+        let not = Set(!wanted.0);
+        // As in Linux, its own come first.
+        if let Some(signal) = signals.pending.next(not) {
+            signals.pending = Set(signals.pending.0 & !Set::of(signal).0);
+            return Some((signal, false));
+        }
         loop {
-            let signal = signals.pending().next(Set(!wanted.0))?;
+            let signal = Set(SHARED.load(Ordering::Relaxed)).next(not)?;
             let bit = Set::of(signal).0;
-            if signals.pending.has(signal) {
-                signals.pending = Set(signals.pending.0 & !bit);
-                return Some((signal, false));
-            }
             // Another thread may have been quicker.
             if SHARED.fetch_and(!bit, Ordering::Relaxed) & bit != 0 {
                 return Some((signal, true));
@@ -251,23 +257,38 @@ pub fn action(process: &Process, signal: u8) -> Action {
     process.actions.lock().get(index).copied().unwrap_or_default()
 }
 
-/// Knows the `siginfo` of a signal that was not just sent, but by a timer, or with a value; sends
-/// it again when there is another of the same number. Told whether it was sent to the process.
-type SignalInfo = fn(&UserThread, u8, bool) -> Option<[u8; INFO_LEN]>;
-
-/// Set by those who send such signals: a kernel without them holds nothing of them.
-static SIGNAL_INFO: driver_api::Once<SignalInfo> = driver_api::Once::new();
-
-/// From now on `know` is asked for the `siginfo` of signals.
-pub fn set_signal_info(know: SignalInfo) {
-    SIGNAL_INFO.call_once(|| know);
+/// Whether `signal` is pending for the thread `tid`, or for the process if that is 0.
+#[must_use]
+pub fn is_pending(tid: u32, signal: u8) -> bool {
+    if tid == 0 {
+        return Set(SHARED.load(Ordering::Relaxed)).has(signal);
+    }
+    get().is_some_and(|process| {
+        let threads = process.threads.lock();
+        threads.iter().any(|t| t.tid == tid && t.signals.lock().pending.has(signal))
+    })
 }
 
-/// The `siginfo` of a signal that `thread` has taken; whether it was sent to the process.
-pub fn signal_info(thread: &UserThread, signal: u8, shared: bool) -> [u8; INFO_LEN] {
-    let known = SIGNAL_INFO.get().and_then(|know| know(thread, signal, shared));
-    let uid = get().map_or(0, |p| p.who.uid);
-    known.unwrap_or_else(|| handler::sent_info(signal, uid, shared))
+/// `signal` is pending for nobody any more.
+pub fn forget_pending(process: &Process, signal: u8) {
+    let others = !Set::of(signal).0;
+    SHARED.fetch_and(others, Ordering::Relaxed);
+    for thread in &*process.threads.lock() {
+        thread.signals.lock().pending.0 &= others;
+    }
+}
+
+/// Puts what came with a signal that `thread` has taken in the place of [`sent_info`]. `false`
+/// when somebody else was quicker to take what had been sent.
+pub fn take_info(thread: &UserThread, signal: u8, shared: bool, info: &mut [u8; INFO_LEN]) -> bool {
+    calls::signal_queue()
+        .is_none_or(|queue| queue(&mut QueueRequest::Take(thread, signal, shared, info)) > 0)
+}
+
+/// The `siginfo` of a signal that the process sent to itself (`shared`) or to one of its threads.
+#[must_use]
+pub fn sent_info(signal: u8, shared: bool) -> [u8; INFO_LEN] {
+    handler::sent_info(signal, get().map_or(0, |p| p.who.uid), shared)
 }
 
 /// Acts on the signals that are pending for the thread that runs.
@@ -284,7 +305,10 @@ pub fn deliver(frame: &mut TrapFrame) {
         let blocked = thread.signals.lock().blocked;
         let Some((signal, shared)) = thread.take(Set(!blocked.0)) else { break };
         let action = action(process, signal);
-        let info = signal_info(&thread, signal, shared);
+        let mut info = sent_info(signal, shared);
+        if !take_info(&thread, signal, shared, &mut info) {
+            continue;
+        }
         match action.handler {
             Action::IGNORE => {}
             Action::DEFAULT => match signal::default(signal) {

@@ -27,6 +27,7 @@ pub mod time;
 mod timers;
 
 pub use errno::Errno;
+pub use queue::Request as QueueRequest;
 
 use crate::arch;
 use crate::arch::trap::TrapFrame;
@@ -127,6 +128,12 @@ pub fn dispatch(frame: &mut TrapFrame) {
 /// [`arch::calls::record_locks`].
 pub(crate) fn record_lock(file: &Arc<OpenFile>, command: u32, at: usize) -> isize {
     errno::register(locks::record_lock(file, command, at))
+}
+
+/// What is asked of the queue of signals; gives what a call returns. Only by way of
+/// [`arch::calls::signal_queue`].
+pub(crate) fn signal_queue(request: &mut QueueRequest<'_>) -> isize {
+    errno::register(queue::carry_out(request))
 }
 
 fn report_missing(number: usize) {

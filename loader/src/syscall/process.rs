@@ -12,10 +12,14 @@ use driver_api::Error;
 /// `RLIM_INFINITY`.
 const UNLIMITED: u64 = u64::MAX;
 
+/// Most signals with information that are pending.
+const PENDING: u64 = super::queue::MAX as u64;
+
 /// `RLIMIT_*` that are not unlimited: number, soft, hard.
-const LIMITS: [(u32, u64, u64); 4] = [
+const LIMITS: [(u32, u64, u64); 5] = [
     (3, 8 << 20, UNLIMITED), // STACK
     (4, 0, 0),               // CORE
+    (11, PENDING, PENDING),  // SIGPENDING
     (13, 0, 0),              // NICE
     (14, 0, 0),              // RTPRIO
 ];

@@ -1,8 +1,9 @@
 //! Signals.
 
-use super::{Errno, Outcome, process, queue, syscall, timers};
+use super::{Errno, Outcome, QueueRequest, process, syscall};
+use crate::arch::calls;
 use crate::arch::signal::INFO_LEN;
-use crate::process::{PID, UserThread, current, send_to_process, signal_info};
+use crate::process::{DISARMS, PID, UserThread, current, send_to_process, sent_info, take_info};
 use crate::signal::{Action, Set, number};
 use crate::user;
 use alloc::sync::Arc;
@@ -42,25 +43,35 @@ pub(super) fn thread(tid: i32) -> Result<Arc<UserThread>, Errno> {
     found.ok_or(Errno::ESRCH)
 }
 
-/// Sends `signal` (0: only looks whether it could). One that is pending already is not sent
-/// a second time.
-fn send(tid: i32, signal: u32) -> Outcome {
-    let thread = thread(tid)?;
-    if signal != 0 {
-        thread.send(valid(signal)?);
+/// Sends `signal` (0: only looks whether it could) to a thread, or for `None` to the process.
+/// One that is pending already is not sent a second time, unless it is a real-time one.
+fn send(thread: Option<&UserThread>, signal: u32) -> Outcome {
+    if signal == 0 {
+        return Ok(0);
     }
+    let signal = valid(signal)?;
+    if signal >= number::RT
+        && let Some(queue) = calls::signal_queue()
+    {
+        let result = queue(&mut QueueRequest::Send((thread.map_or(0, |t| t.tid), signal)));
+        return usize::try_from(result).map_err(|_| Errno(-result as i32));
+    }
+    match thread {
+        Some(thread) => thread.send(signal),
+        None => send_to_process(process()?, signal),
+    };
     Ok(0)
-}
-
-/// What [`crate::process::signal_info`] asks, when there are such signals.
-pub(super) fn known_info(thread: &UserThread, signal: u8, shared: bool) -> Option<[u8; INFO_LEN]> {
-    queue::take(thread, signal, shared).or_else(|| timers::info(thread, signal, shared))
 }
 
 /// Takes a signal of `set` that is pending, with its `siginfo`.
 fn take_pending(thread: &UserThread, set: Set) -> Option<(u8, [u8; INFO_LEN])> {
-    let (signal, shared) = thread.take(set)?;
-    Some((signal, signal_info(thread, signal, shared)))
+    loop {
+        let (signal, shared) = thread.take(set)?;
+        let mut info = sent_info(signal, shared);
+        if take_info(thread, signal, shared, &mut info) {
+            return Some((signal, info));
+        }
+    }
 }
 
 /// Waits until there is a signal to deliver.
@@ -139,6 +150,9 @@ syscall! {
             }
             before
         };
+        if let Some(queue) = calls::signal_queue().filter(|_| new != 0) {
+            queue(&mut QueueRequest::Changed(signal));
+        }
         if old != 0 {
             write_action(old, &before)?;
         }
@@ -211,45 +225,42 @@ syscall! {
     fn sigaltstack[call](new: usize, old: usize) {
         // SS_ONSTACK 1, SS_DISABLE 2
         let thread = current();
-        let (base, len) = thread.signals.lock().stack;
-        let on_it = len > 0 && call.frame.sp().wrapping_sub(base) < len;
-        let update = if new == 0 {
-            None
-        } else {
+        let (base, len, disarms) = {
+            let signals = thread.signals.lock();
+            (signals.stack.0, signals.stack.1, signals.disarms)
+        };
+        let on_it = !disarms && call.frame.sp().wrapping_sub(base) < len;
+        if new != 0 {
             let raw: [u8; 24] = user::read_array(new)?;
             let word = |i: usize| raw.as_chunks::<8>().0.get(i).map_or(0, |w| u64::from_le_bytes(*w));
-            Some((word(0) as usize, word(1) as u32, word(2) as usize))
-        };
-        if old != 0 {
-            let flags = if len == 0 { 2 } else { u64::from(on_it) };
-            let words = [(base as u64).to_le_bytes(), flags.to_le_bytes(), (len as u64).to_le_bytes()];
-            user::write(old, words.as_flattened())?;
-        }
-        if let Some((base, flags, len)) = update {
+            let (base, flags, len) = (word(0) as usize, word(1) as u32, word(2) as usize);
             if on_it {
                 return Err(Errno::EPERM);
             }
-            let stack = match flags {
+            let stack = match flags & !DISARMS {
                 2 => (0, 0),
                 0 | 1 if len < MIN_STACK => return Err(Error::NoMemory.into()),
                 0 | 1 => (base, len),
                 _ => return Err(Errno::EINVAL),
             };
-            thread.signals.lock().stack = stack;
+            let mut signals = thread.signals.lock();
+            (signals.stack, signals.disarms) = (stack, flags & DISARMS != 0);
+        }
+        if old != 0 {
+            let flags = if len == 0 { 2 } else { u32::from(on_it) } | if disarms { DISARMS } else { 0 };
+            let words = [base as u64, flags.into(), len as u64].map(u64::to_le_bytes);
+            user::write(old, words.as_flattened())?;
         }
         Ok(0)
     }
 
     /// `kill(2)` of this process.
     fn kill(pid: i32, signal: u32) {
-        // 0 is the group, -1 everyone: the process is alone in both.
-        if !(pid == 0 || pid == -1 || pid.unsigned_abs() == PID) {
+        // 0 and its own number negative are the group, in which it is alone. -1 is everyone else.
+        if pid == -1 && PID == 1 || pid != 0 && pid.unsigned_abs() != PID {
             return Err(Errno::ESRCH);
         }
-        if signal != 0 {
-            send_to_process(process()?, valid(signal)?);
-        }
-        Ok(0)
+        send(None, signal)
     }
 
     /// `tkill(2)`.
@@ -257,7 +268,7 @@ syscall! {
         if tid <= 0 {
             return Err(Errno::EINVAL);
         }
-        send(tid, signal)
+        send(Some(&*thread(tid)?), signal)
     }
 
     /// `tgkill(2)`.
@@ -268,6 +279,6 @@ syscall! {
         if pid.cast_unsigned() != PID {
             return Err(Errno::ESRCH);
         }
-        send(tid, signal)
+        send(Some(&*thread(tid)?), signal)
     }
 }

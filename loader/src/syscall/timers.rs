@@ -2,13 +2,14 @@
 
 use super::cpu_clock::{self, CpuClock};
 use super::events::open_stream;
-use super::signals::known_info;
+use super::queue::{TimerSignals, set_timers};
 use super::time::{clock, read_timespec, to_monotonic};
-use super::{Errno, Outcome, process, syscall};
+use super::{Errno, Outcome, QueueRequest, process, syscall};
+use crate::arch::calls;
 use crate::arch::signal::INFO_LEN;
 use crate::fs::file::{OpenFile, Stream, flags};
 use crate::fs::poll::{self, Events};
-use crate::process::{UserThread, send_to_process, set_signal_info};
+use crate::process::{UserThread, send_to_process};
 use crate::signal::number;
 use crate::sync::{Mutex, Wait, WaitQueue, Woken};
 use crate::time::{self, TimerCallback, TimerId, TimerRoom};
@@ -141,6 +142,15 @@ impl Timer {
         old
     }
 
+    /// It does not expire any more.
+    fn stop(&self) {
+        let mut state = self.state.lock();
+        if let Some(id) = state.set.take() {
+            time::cancel(id);
+        }
+        state.next = 0;
+    }
+
     /// Waits until it has expired.
     pub(super) fn wait(&self, how: Wait) -> Woken {
         self.readers.wait_while(&self.state, how, |state| state.expired == 0).1
@@ -164,6 +174,35 @@ impl Timer {
             Action::Wake | Action::Nothing => false,
         };
         sent && self.state.lock().expired > 0
+    }
+
+    /// Its signal, and the thread that gets it, 0 for the process; `None` if it sends none, or
+    /// that thread has ended.
+    fn signal(&self) -> Option<(u32, u8)> {
+        match &self.action {
+            Action::Process(signal, _) => Some((0, *signal)),
+            Action::Thread(signal, _, to) => Some((to.upgrade()?.tid, *signal)),
+            Action::Wake | Action::Nothing => None,
+        }
+    }
+
+    /// The `siginfo` of its signal, which is delivered now: `SI_TIMER`, its number, how often it
+    /// has expired meanwhile, its value.
+    fn take_info(&self, id: usize) -> [u8; INFO_LEN] {
+        let (signal, value) = match self.action {
+            Action::Process(signal, value) | Action::Thread(signal, value, _) => (signal, value),
+            Action::Wake | Action::Nothing => (0, 0),
+        };
+        let mut state = self.state.lock();
+        let times = core::mem::take(&mut state.expired);
+        state.overrun = times.saturating_sub(1).min(i32::MAX as u64) as u32;
+        let mut raw = [0; INFO_LEN];
+        raw[0] = signal;
+        raw[8..12].copy_from_slice(&(-2_i32).to_le_bytes());
+        raw[16..20].copy_from_slice(&(id as u32).to_le_bytes());
+        raw[20..24].copy_from_slice(&state.overrun.to_le_bytes());
+        raw[24..32].copy_from_slice(&value.to_le_bytes());
+        raw
     }
 
     /// Sends its signal.
@@ -274,33 +313,40 @@ fn timer(id: i32) -> core::result::Result<Arc<Timer>, Errno> {
     found.ok_or(Errno::EINVAL)
 }
 
-/// The `siginfo` of a signal that a timer has sent: `SI_TIMER`, its number, how often it has
-/// expired meanwhile, its value.
-pub(super) fn info(thread: &UserThread, signal: u8, shared: bool) -> Option<[u8; INFO_LEN]> {
+/// What delivers signals asks.
+static SIGNALS: TimerSignals = TimerSignals { info, again, forget };
+
+/// The `siginfo` of a signal that a timer has sent; sends that of another timer again, for one
+/// signal is pending however many timers have sent it.
+fn info(thread: &UserThread, signal: u8, shared: bool) -> Option<[u8; INFO_LEN]> {
     let timers = TIMERS.lock();
     let mut expired = timers.iter().enumerate().filter_map(|(id, timer)| {
         let timer = timer.as_ref()?;
         timer.has_sent(thread, signal, shared).then_some((id, timer))
     });
     let (id, timer) = expired.next()?;
-    // One signal is pending however many timers have sent it.
     if let Some((_, other)) = expired.next() {
         other.send();
     }
-    let value = match timer.action {
-        Action::Process(_, value) | Action::Thread(_, value, _) => value,
-        Action::Wake | Action::Nothing => 0,
-    };
-    let mut state = timer.state.lock();
-    let times = core::mem::take(&mut state.expired);
-    state.overrun = times.saturating_sub(1).min(i32::MAX as u64) as u32;
-    let mut raw = [0; INFO_LEN];
-    raw[0] = signal;
-    raw[8..12].copy_from_slice(&(-2_i32).to_le_bytes());
-    raw[16..20].copy_from_slice(&(id as u32).to_le_bytes());
-    raw[20..24].copy_from_slice(&state.overrun.to_le_bytes());
-    raw[24..32].copy_from_slice(&value.to_le_bytes());
-    Some(raw)
+    Some(timer.take_info(id))
+}
+
+/// The signal that was taken was none of a timer's: theirs is still to come.
+fn again(thread: &UserThread, signal: u8, shared: bool) {
+    let timers = TIMERS.lock();
+    let mut all = timers.iter().flatten();
+    if let Some(timer) = all.find(|timer| timer.has_sent(thread, signal, shared)) {
+        timer.send();
+    }
+}
+
+/// The signal is ignored from now on.
+fn forget(signal: u8) {
+    for timer in TIMERS.lock().iter().flatten() {
+        if timer.signal().is_some_and(|(_, number)| number == signal) {
+            timer.state.lock().expired = 0;
+        }
+    }
 }
 
 /// A clock that always goes: `REALTIME`, `MONOTONIC`, `BOOTTIME`.
@@ -388,7 +434,7 @@ fn create(id: u32, event: usize, to: usize) -> Outcome {
     };
     let timer = Timer::new(clock, action)?;
     user::write_u32(to, slot as u32)?;
-    set_signal_info(known_info);
+    set_timers(&SIGNALS);
     if slot == timers.len() {
         timers.try_reserve(1).map_err(|_| Error::NoMemory)?;
         timers.push(None);
@@ -459,10 +505,15 @@ syscall! {
 
     /// `timer_delete(2)`.
     fn timer_delete(id: i32) {
-        let timer = timer(id)?;
-        timer.set((0, 0), false);
-        let gone = usize::try_from(id).ok().and_then(|id| TIMERS.lock().get_mut(id)?.take());
-        drop(gone);
+        let at = usize::try_from(id).map_err(|_| Errno::EINVAL)?;
+        let timer = TIMERS.lock().get_mut(at).and_then(Option::take).ok_or(Errno::EINVAL)?;
+        timer.stop();
+        // As in Linux, a signal that is pending stays so, and says who has sent it.
+        if let (Some(to), Some(queue)) = (timer.signal(), calls::signal_queue())
+            && timer.state.lock().expired > 0
+        {
+            queue(&mut QueueRequest::Keep(to, &timer.take_info(at)));
+        }
         Ok(0)
     }
 

@@ -139,13 +139,15 @@ fn choose(here: &'static PerCpu, thread: &Thread) -> &'static PerCpu {
 pub(super) fn enqueue(thread: Arc<Thread>) {
     percpu::with(|here| {
         let priority = thread.priority;
-        let mut cpu = choose(here, &thread);
-        let mut queued = queue(cpu, thread);
-        // Bound elsewhere meanwhile, which is never to no CPU at all.
-        while let Err(thread) = queued {
-            cpu = choose(here, &thread);
-            queued = queue(cpu, thread);
-        }
+        let mut thread = thread;
+        let cpu = loop {
+            let cpu = choose(here, &thread);
+            match queue(cpu, thread) {
+                Ok(()) => break cpu,
+                // Bound elsewhere meanwhile, which is never to no CPU at all.
+                Err(back) => thread = back,
+            }
+        };
         if !core::ptr::eq(cpu, here) {
             // It was idle when it was chosen, or is the thread's only one. If it has something
             // to do, it begins a time slice for that now.

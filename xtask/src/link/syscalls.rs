@@ -41,6 +41,13 @@ const TIME_CALLS: [&str; 7] = [
 /// nothing, which are most, ask `fcntl` for other things.
 pub const LOCKS_SYMBOL: &str = "OSIER_RECORD_LOCKS";
 const LOCKS_CODE: &str = "osier_record_locks";
+/// The same for the queue of real-time signals and of those with values, which kernels have with
+/// one of [`QUEUE_CALLS`]. Without it signals that are pending already merge.
+pub const QUEUE_SYMBOL: &str = "OSIER_SIGNAL_QUEUE";
+const QUEUE_CODE: &str = "osier_signal_queue";
+/// The calls that send signals, but for `tkill`, with which programs end themselves.
+const QUEUE_CALLS: [&str; 5] =
+    ["kill", "rt_sigqueueinfo", "rt_tgsigqueueinfo", "tgkill", "timer_create"];
 /// Name of the `i32` that says where the code is that leaves crash records, counted in bytes
 /// from itself; 0 in a kernel that leaves none, which does not hold the code either.
 pub const DUMP_SYMBOL: &str = "OSIER_CRASH_DUMP";
@@ -179,6 +186,7 @@ pub fn syscall_object(
     for (word, code, wanted) in [
         (TIMES_SYMBOL, TIMES_CODE, times),
         (LOCKS_SYMBOL, LOCKS_CODE, defined.contains("flock")),
+        (QUEUE_SYMBOL, QUEUE_CODE, QUEUE_CALLS.iter().any(|call| defined.contains(call))),
         (DUMP_SYMBOL, DUMP_CODE, crash_dump),
     ] {
         let at = object.append_section_data(rodata, &[0; 4], 4);
@@ -322,8 +330,11 @@ mod tests {
             assert!(leads_with(&kept, TIMES_SYMBOL, TIMES_CODE));
             let locks = |calls: &[&str]| leads(arch, calls, true, LOCKS_SYMBOL, LOCKS_CODE);
             assert!(locks(&["fcntl", "flock"]) && !locks(&["fcntl"]));
+            let queue = |calls: &[&str]| leads(arch, calls, true, QUEUE_SYMBOL, QUEUE_CODE);
+            assert!(queue(&["kill", "read"]) && !queue(&["tkill", "rt_sigaction"]));
         }
-        assert!(TIME_CALLS.iter().all(|name| linux_abi::by_name(name).is_some()));
+        let named = |calls: &[&str]| calls.iter().all(|call| linux_abi::by_name(call).is_some());
+        assert!(named(&TIME_CALLS) && named(&QUEUE_CALLS));
     }
 
     #[test]
