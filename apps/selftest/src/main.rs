@@ -18,6 +18,7 @@ mod delivery;
 mod disk;
 mod edges;
 mod events;
+mod fifo;
 mod files;
 mod locks;
 mod mapped;
@@ -71,6 +72,7 @@ fn all(filter: &str) -> Vec<Test> {
     if on_osier() {
         all.extend(events::TESTS);
         all.extend(cpu::TESTS);
+        all.extend(fifo::TESTS);
         all.extend(sched::TESTS);
         all.extend(locks::TESTS);
         all.extend(delivery::TESTS);

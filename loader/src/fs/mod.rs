@@ -15,6 +15,7 @@ pub mod devices;
 pub mod disks;
 pub mod epoll;
 pub mod eventfd;
+pub mod fifo;
 pub mod file;
 pub mod flock;
 pub mod kinds;

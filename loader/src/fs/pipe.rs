@@ -14,42 +14,48 @@ const CAPACITY: usize = 65536;
 /// Writes up to this length are not torn (`PIPE_BUF`).
 const ATOMIC: usize = 4096;
 
-struct State {
+pub(super) struct State {
     bytes: VecDeque<u8>,
-    readers: usize,
-    writers: usize,
+    pub(super) readers: usize,
+    pub(super) writers: usize,
+    /// How many there have been, for those who wait for one to come (`fifo`).
+    pub(super) readers_came: u64,
+    pub(super) writers_came: u64,
 }
 
-struct Pipe {
-    state: IrqLock<State>,
-    readable: WaitQueue,
-    writable: WaitQueue,
+pub(super) struct Pipe {
+    pub(super) state: IrqLock<State>,
+    pub(super) readable: WaitQueue,
+    pub(super) writable: WaitQueue,
     ino: u64,
 }
 
 /// The end to read from.
-pub struct ReadEnd(Arc<Pipe>);
+pub struct ReadEnd(pub(super) Arc<Pipe>);
 /// The end to write to.
-pub struct WriteEnd(Arc<Pipe>);
+pub struct WriteEnd(pub(super) Arc<Pipe>);
 
 /// A new pipe; `ino` is the number that `fstat` gives.
 ///
 /// # Errors
 /// `NoMemory`.
 pub fn pipe(ino: u64) -> Result<(Arc<ReadEnd>, Arc<WriteEnd>)> {
-    let mut bytes = VecDeque::new();
-    // All at once: `push` under the lock may not allocate.
-    bytes.try_reserve_exact(CAPACITY).map_err(|_| Error::NoMemory)?;
-    let pipe = Arc::new(Pipe {
-        state: IrqLock::new(State { bytes, readers: 1, writers: 1 }),
-        readable: WaitQueue::new(),
-        writable: WaitQueue::new(),
-        ino,
-    });
+    let pipe = Arc::new(Pipe::new(ino, 1)?);
     Ok((Arc::new(ReadEnd(pipe.clone())), Arc::new(WriteEnd(pipe))))
 }
 
 impl Pipe {
+    /// One with so many ends of each kind.
+    pub(super) fn new(ino: u64, ends: usize) -> Result<Self> {
+        let mut bytes = VecDeque::new();
+        // All at once: `push` under the lock may not allocate.
+        bytes.try_reserve_exact(CAPACITY).map_err(|_| Error::NoMemory)?;
+        let (readers, writers) = (ends, ends);
+        let state = State { bytes, readers, writers, readers_came: 0, writers_came: 0 };
+        let (readable, writable) = (WaitQueue::new(), WaitQueue::new());
+        Ok(Self { state: IrqLock::new(state), readable, writable, ino })
+    }
+
     fn metadata(&self) -> Metadata {
         file::nameless(self.ino, FileType::Fifo, DeviceNumber::default())
     }

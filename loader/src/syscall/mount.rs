@@ -3,7 +3,7 @@
 use super::names::AT_FDCWD;
 use super::open::{find, read_path};
 use super::{Errno, Outcome, process, syscall};
-use crate::fs::{NewMount, Path, cache, disks, kinds};
+use crate::fs::{NewMount, Path, cache, disks, fifo, kinds};
 use crate::user;
 use alloc::sync::Arc;
 use driver_api::Error;
@@ -64,6 +64,8 @@ fn mount(source: usize, target: usize, kind: usize, how: usize, options: usize) 
         return Err(Error::NotDirectory.into());
     }
     let index = disk(&find(AT_FDCWD, source, true, false)?)?;
+    // There may be named pipes on it.
+    fifo::enable();
     let (device, claim) = disks::get().ok_or(Error::NoDevice)?.claim(index)?;
     let read_only = read_only || device.geometry().read_only;
     if format {

@@ -3,7 +3,7 @@
 use super::open::{Base, read_path};
 use super::{Errno, Outcome, process, syscall};
 use crate::fs::walk::{Last, Parent};
-use crate::fs::{Path, access};
+use crate::fs::{Path, access, fifo};
 use crate::user;
 use alloc::boxed::Box;
 use driver_api::Error;
@@ -155,6 +155,10 @@ fn make_node(fd: i32, path: usize, mode: u32, device: u64) -> Outcome {
     match kind {
         FileType::Directory => Err(Error::NotPermitted.into()),
         FileType::Symlink => Err(Errno::EINVAL),
+        FileType::Fifo => {
+            fifo::enable();
+            make(fd, path, kind, mode, device, b"")
+        }
         _ => make(fd, path, kind, mode, device, b""),
     }
 }

@@ -4,7 +4,7 @@ use super::names::{AT_EMPTY_PATH, AT_FDCWD};
 use super::{Errno, Outcome, layout, process, syscall};
 use crate::fs::file::{OpenFile, flags};
 use crate::fs::walk::{Last, PATH_MAX};
-use crate::fs::{Path, access, cache, devices};
+use crate::fs::{Path, access, cache, devices, fifo};
 use crate::user;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -147,8 +147,11 @@ fn open(fd: i32, path: usize, raw: u32, mode: u32) -> Outcome {
         FileType::CharDevice | FileType::BlockDevice if !place_only => {
             Some(devices::open(meta.device).ok_or(Error::NoDevice)?)
         }
-        // Named pipes and sockets have nobody behind them yet.
-        FileType::Fifo | FileType::Socket if !place_only => return Err(Error::NoDevice.into()),
+        FileType::Fifo if !place_only => {
+            Some(fifo::opener().ok_or(Error::NoDevice)?(found.inode(), how)?)
+        }
+        // Sockets have nobody behind them.
+        FileType::Socket if !place_only => return Err(Error::NoDevice.into()),
         _ => None,
     };
     if how & flags::TRUNC != 0 && meta.kind == FileType::Regular && !place_only && !fresh {
