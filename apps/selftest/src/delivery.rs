@@ -428,7 +428,9 @@ fn real_time() -> Result<(), String> {
     const QUEUE: i32 = -1;
     let set = bit(RT) | bit(RT + 1) | bit(64);
     mask(0, set)?;
-    let ways: [(fn(usize) -> isize, i32, bool); 5] = [
+    /// How it is sent, the code that it has then, and whether it is the thread's own.
+    type Way = (fn(usize) -> isize, i32, bool);
+    let ways: [Way; 5] = [
         (|signal| raw::named("kill", &[1, signal]), KILL, false),
         (|signal| raw::named("kill", &[0, signal]), KILL, false),
         (|signal| send(signal, 0, false), QUEUE, false),

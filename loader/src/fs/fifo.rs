@@ -29,8 +29,10 @@ pub fn opener() -> Option<Open> {
     OPEN.get().copied()
 }
 
-/// The pipes that are open, by their files.
-static OPENED: Mutex<Vec<(Weak<dyn Inode>, Arc<Pipe>)>> = Mutex::new(Vec::new());
+/// A pipe that is open, and its file.
+type Opened = (Weak<dyn Inode>, Arc<Pipe>);
+
+static OPENED: Mutex<Vec<Opened>> = Mutex::new(Vec::new());
 
 /// An open end, or both.
 struct Fifo {
