@@ -1,5 +1,6 @@
 //! Files mapped into memory: shared and private, against `read` and `write`.
 
+use crate::calls::raw;
 use crate::{Test, failed, same};
 use std::ffi::{c_int, c_void};
 use std::fs::{File, OpenOptions};
@@ -17,6 +18,7 @@ pub const TESTS: &[Test] = &[
     ("mapped: a file of the image", image),
     ("mapped: several threads", threads),
     ("mapped: pages that are gone when a thread wakes", asleep),
+    ("mapped: futexes", futexes),
     ("mapped: what is refused", refused),
 ];
 
@@ -52,7 +54,7 @@ static MOUNTED: AtomicBool = AtomicBool::new(false);
 /// All of it with files of the file system that is mounted.
 pub fn mounted() -> Result<(), String> {
     MOUNTED.store(true, Ordering::Relaxed);
-    let all = [shared, private, cut, beyond, changes, threads];
+    let all = [shared, private, cut, beyond, changes, threads, futexes];
     let result = all.into_iter().try_for_each(|test| test());
     MOUNTED.store(false, Ordering::Relaxed);
     result
@@ -126,6 +128,83 @@ fn ok(what: &str, result: c_int) -> Result<(), String> {
         return Ok(());
     }
     Err(format!("{what}: {}", std::io::Error::last_os_error()))
+}
+
+/// What a thread that waits for a futex says when it was woken.
+fn waiting(at: usize, operation: usize) -> std::thread::JoinHandle<isize> {
+    std::thread::spawn(move || raw::named("futex", &[at, operation, 0, 0]))
+}
+
+/// Wakes until somebody has waited.
+fn wake(at: usize, operation: usize) {
+    while raw::named("futex", &[at, operation, 1]) == 0 {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+fn futexes() -> Result<(), String> {
+    const WAIT: usize = 0;
+    const WAKE: usize = 1;
+    const REQUEUE: usize = 3;
+    const LOCAL: usize = 128;
+    let file = scratch(&[0; 2 * PAGE])?;
+    let maps = [
+        Map::new(&file, 2 * PAGE, READ_WRITE, SHARED, 0)?,
+        Map::new(&file, PAGE, READ_WRITE, SHARED, PAGE as i64)?,
+        Map::new(&file, 2 * PAGE, READ_WRITE, PRIVATE, 0)?,
+    ];
+    let [all, second, own] = [0, 1, 2].map(|n| maps[n].at.expose_provenance());
+    let at = all + PAGE + 8;
+    let joined = |t: std::thread::JoinHandle<isize>| t.join().map_err(|_| "panicked".to_owned());
+    // A place in the file is one futex wherever it is mapped, and a neighbour is another.
+    let waiter = waiting(at, WAIT);
+    wake(second + 8, WAKE);
+    same!(joined(waiter)?, 0);
+    let waiter = waiting(second + 8, WAIT);
+    for (other, operation) in
+        [(all + 8, WAKE), (at + 4, WAKE), (own + PAGE + 8, WAKE), (at, WAKE | LOCAL)]
+    {
+        for _ in 0..5 {
+            same!(raw::named("futex", &[other, operation, 9]), 0);
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+    wake(at, WAKE);
+    same!(joined(waiter)?, 0);
+    // One that is said to be private is at its address.
+    let waiter = waiting(at, WAIT | LOCAL);
+    for _ in 0..5 {
+        same!(raw::named("futex", &[second + 8, WAKE, 9]), 0);
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    wake(at, WAKE | LOCAL);
+    same!(joined(waiter)?, 0);
+    // Whoever waits is moved by any of its addresses.
+    let waiter = waiting(at, WAIT);
+    while raw::named("futex", &[second + 8, REQUEUE, 0, 1, all]) == 0 {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    same!(raw::named("futex", &[second + 8, WAKE, 9]), 0);
+    wake(all, WAKE);
+    same!(joined(waiter)?, 0);
+    // Memory of nobody's: its address.
+    // SAFETY: a new place is taken.
+    let none = unsafe { mmap(std::ptr::null_mut(), PAGE, READ_WRITE, SHARED | 0x20, -1, 0) };
+    let word = none.expose_provenance();
+    let waiter = waiting(word, WAIT);
+    wake(word, WAKE);
+    same!(joined(waiter)?, 0);
+    // SAFETY: nothing refers to it any more.
+    ok("munmap", unsafe { munmap(none, PAGE) })?;
+    same!(raw::named("futex", &[word, WAKE, 1]), -14);
+    same!(
+        (
+            raw::named("futex", &[at + 1, WAKE, 1]),
+            raw::named("futex", &[at, REQUEUE, 0, 1, at + 2])
+        ),
+        (-22, -22)
+    );
+    Ok(())
 }
 
 /// A new file with these bytes; its name is gone already.

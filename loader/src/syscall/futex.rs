@@ -1,11 +1,15 @@
 //! Futexes (`futex(2)`): wait, wake, requeue, bitsets, both clocks. Priority inheritance is
 //! declined with `ENOSYS`, as by a Linux built without it.
 //!
-//! There is one process, so an address is a key. One lock serves all: it is held while the
-//! value is looked at, which may bring a page in, and is released before anyone sleeps.
+//! There is one process, so an address is a key, but for memory of files that is mapped shared:
+//! there a place in the file is one, unless the futex is said to be private. One lock serves all:
+//! it is held while the value is looked at, which may bring a page in, and is released before
+//! anyone sleeps.
 
 use super::time::{clock, read_timespec, to_monotonic};
-use super::{Errno, Outcome, syscall};
+use super::{Errno, Outcome, process, syscall};
+use crate::fs::cache;
+use crate::mm::vma::Backing;
 use crate::sync::{Mutex, Wait, WaitQueue, Woken};
 use crate::{arch, time};
 use alloc::collections::VecDeque;
@@ -29,9 +33,12 @@ mod op {
 /// Matches every waiter.
 const ANY: u32 = u32::MAX;
 
+/// What makes two addresses one futex: the slot of a file and an offset in it; 0 and an address.
+type Key = (usize, u64);
+
 struct Waiter {
-    /// The address that it waits for; a requeue changes it.
-    address: IrqLock<usize>,
+    /// The futex that it waits for; a requeue changes it.
+    key: IrqLock<Key>,
     bits: u32,
     woken: IrqLock<bool>,
     queue: WaitQueue,
@@ -47,12 +54,27 @@ fn load(address: usize) -> Result<u32, Error> {
     arch::uaccess::read_user_u32(address).map_err(|_| Error::Fault)
 }
 
-fn wait(address: usize, expected: u32, deadline: Option<u64>, bits: u32) -> Outcome {
+/// The futex at `address`. A file that was unmapped while somebody waits may give its place to
+/// another: that one is woken without need then, as futexes may be.
+fn key(address: usize, private: bool) -> Result<Key, Error> {
+    if !address.is_multiple_of(4) {
+        return Err(Error::Invalid);
+    }
+    let own = (0, address as u64);
+    if private {
+        return Ok(own);
+    }
+    let area = process()?.space.area(address).ok_or(Error::Fault)?;
+    let Backing::File { path, offset } = area.backing_at(address) else { return Ok(own) };
+    Ok(cache::slot(&path).filter(|_| area.shared).map_or(own, |slot| (slot, offset)))
+}
+
+fn wait(address: usize, private: bool, expected: u32, deadline: Option<u64>, bits: u32) -> Outcome {
     if bits == 0 {
         return Err(Errno::EINVAL);
     }
     let waiter = Arc::new(Waiter {
-        address: IrqLock::new(address),
+        key: IrqLock::new(key(address, private)?),
         bits,
         woken: IrqLock::new(false),
         queue: WaitQueue::new(),
@@ -87,11 +109,11 @@ fn wait(address: usize, expected: u32, deadline: Option<u64>, bits: u32) -> Outc
     }
 }
 
-/// Wakes up to `count` of those that wait for `address` with one of `bits`.
-fn wake(all: &mut VecDeque<Arc<Waiter>>, address: usize, count: usize, bits: u32) -> usize {
+/// Wakes up to `count` of those that wait for the futex `key` with one of `bits`.
+fn wake(all: &mut VecDeque<Arc<Waiter>>, key: Key, count: usize, bits: u32) -> usize {
     let mut woken = 0;
     all.retain(|waiter| {
-        let matches = woken < count && *waiter.address.lock() == address && waiter.bits & bits != 0;
+        let matches = woken < count && *waiter.key.lock() == key && waiter.bits & bits != 0;
         if matches {
             woken += 1;
             *waiter.woken.lock() = true;
@@ -104,7 +126,9 @@ fn wake(all: &mut VecDeque<Arc<Waiter>>, address: usize, count: usize, bits: u32
 
 /// Wakes up to `count` of those that wait for `address`: for the end of a thread.
 pub fn wake_address(address: usize, count: usize) {
-    wake(&mut WAITERS.lock(), address, count, ANY);
+    if let Ok(key) = key(address, false) {
+        wake(&mut WAITERS.lock(), key, count, ANY);
+    }
 }
 
 /// Marks a futex whose owner has ended: `FUTEX_OWNER_DIED`; and the bit that says that
@@ -162,23 +186,27 @@ pub fn release_robust(head: usize, tid: u32) {
     }
 }
 
-fn requeue(from: usize, to: usize, wakes: i32, moves: i32, expected: Option<u32>) -> Outcome {
+/// Wakes some of those that wait for the first futex, and has others wait for the second.
+fn requeue(
+    (from, to): (usize, usize),
+    private: bool,
+    (wakes, moves): (i32, i32),
+    expected: Option<u32>,
+) -> Outcome {
     let [wakes, moves] = [wakes, moves].map(usize::try_from);
     let (Ok(wakes), Ok(moves)) = (wakes, moves) else { return Err(Errno::EINVAL) };
-    if !to.is_multiple_of(4) {
-        return Err(Errno::EINVAL);
-    }
+    let (first, second) = (key(from, private)?, key(to, private)?);
     let mut all = WAITERS.lock();
     let value = load(from)?;
     if expected.is_some_and(|e| e != value) {
         return Err(Errno::EAGAIN);
     }
-    let woken = wake(&mut all, from, wakes, ANY);
+    let woken = wake(&mut all, first, wakes, ANY);
     let mut moved = 0;
     for waiter in all.iter() {
-        let mut address = waiter.address.lock();
-        if moved < moves && *address == from {
-            *address = to;
+        let mut key = waiter.key.lock();
+        if moved < moves && *key == first {
+            *key = second;
             moved += 1;
         }
     }
@@ -187,7 +215,13 @@ fn requeue(from: usize, to: usize, wakes: i32, moves: i32, expected: Option<u32>
 
 /// `FUTEX_WAKE_OP`: changes the second futex, wakes waiters of the first, and of the second
 /// if its old value compares as asked.
-fn wake_op(first: usize, wakes: usize, second: usize, wakes2: usize, encoded: u32) -> Outcome {
+fn wake_op(
+    (first, second): (usize, usize),
+    private: bool,
+    (wakes, wakes2): (usize, usize),
+    encoded: u32,
+) -> Outcome {
+    let (first_key, second_key) = (key(first, private)?, key(second, private)?);
     // Sign-extended 12 bits each.
     let signed = |v: u32| ((v << 20).cast_signed() >> 20).cast_unsigned();
     let operand = signed(encoded >> 12 & 0xfff);
@@ -223,18 +257,18 @@ fn wake_op(first: usize, wakes: usize, second: usize, wakes2: usize, encoded: u3
         5 => a >= b,
         _ => return Err(Errno::ENOSYS),
     };
-    let mut woken = wake(&mut all, first, wakes, ANY);
+    let mut woken = wake(&mut all, first_key, wakes, ANY);
     if matches {
-        woken += wake(&mut all, second, wakes2, ANY);
+        woken += wake(&mut all, second_key, wakes2, ANY);
     }
     Ok(woken)
 }
 
 syscall! {
-    /// `futex(2)`, without the priority-inheriting operations. Two mappings of one page are two
-    /// futexes.
+    /// `futex(2)`, without the priority-inheriting operations.
     fn futex(address: usize, operation: u32, value: u32, timeout: usize, second: usize, value3: u32) {
         let realtime = operation & op::CLOCK_REALTIME != 0;
+        let private = operation & op::PRIVATE != 0;
         let operation = operation & !(op::PRIVATE | op::CLOCK_REALTIME);
         if realtime && !matches!(operation, op::WAIT | op::WAIT_BITSET) {
             return Err(Errno::ENOSYS);
@@ -255,20 +289,22 @@ syscall! {
                     })
                 };
                 let bits = if operation == op::WAIT { ANY } else { value3 };
-                wait(address, value, deadline, bits)
+                wait(address, private, value, deadline, bits)
             }
             op::WAKE | op::WAKE_BITSET => {
                 let bits = if operation == op::WAKE { ANY } else { value3 };
-                if bits == 0 || !address.is_multiple_of(4) {
+                if bits == 0 {
                     return Err(Errno::EINVAL);
                 }
-                Ok(wake(&mut WAITERS.lock(), address, count, bits))
+                let key = key(address, private)?;
+                Ok(wake(&mut WAITERS.lock(), key, count, bits))
             }
-            op::REQUEUE => requeue(address, second, value.cast_signed(), timeout as i32, None),
-            op::CMP_REQUEUE => {
-                requeue(address, second, value.cast_signed(), timeout as i32, Some(value3))
+            op::REQUEUE | op::CMP_REQUEUE => {
+                let counts = (value.cast_signed(), timeout as i32);
+                let expected = (operation == op::CMP_REQUEUE).then_some(value3);
+                requeue((address, second), private, counts, expected)
             }
-            op::WAKE_OP => wake_op(address, count, second, count2, value3),
+            op::WAKE_OP => wake_op((address, second), private, (count, count2), value3),
             _ => Err(Errno::ENOSYS),
         }
     }

@@ -102,9 +102,14 @@ fn pager() -> Result<&'static dyn Pager> {
     PAGER.get().copied().ok_or(Error::Io)
 }
 
+/// Where the slot of the file at `path` is, which no other file has; `None` for one without pages.
+pub fn slot(path: &Path) -> Option<usize> {
+    Some(core::ptr::from_ref(path.inode().paged()?.cache()).addr())
+}
+
 /// Whether `path` leads to the file whose slot is at `file`.
 pub fn belongs(path: &Path, file: usize) -> bool {
-    path.inode().paged().is_some_and(|p| core::ptr::from_ref(p.cache()).addr() == file)
+    slot(path) == Some(file)
 }
 
 /// Reads from the file at `path`; how much there was.
