@@ -24,6 +24,7 @@ mod locks;
 mod mapped;
 mod memory;
 mod mount;
+mod queue;
 mod sched;
 mod signals;
 mod stress;
@@ -76,6 +77,7 @@ fn all(filter: &str) -> Vec<Test> {
         all.extend(sched::TESTS);
         all.extend(locks::TESTS);
         all.extend(delivery::TESTS);
+        all.extend(queue::TESTS);
         all.extend(edges::TESTS);
         all.extend(calls::TESTS);
     }
