@@ -4,7 +4,7 @@ use super::load::{self, LoadError};
 use super::thread::UserThread;
 use super::{PID, PROCESS, Places, Process, get, handler};
 use crate::arch::trap::{TrapFrame, resume_user};
-use crate::cmdline::Parsed;
+use crate::cmdline::{Parsed, Root, RootKind};
 use crate::end::{self, End, finish};
 use crate::fs::file::{OpenFile, flags};
 use crate::fs::table::Table;
@@ -48,7 +48,7 @@ pub fn start(mut parsed: Box<Parsed>) -> ! {
 
 /// Makes the process; the registers of its first thread, which is this one.
 fn first_frame(parsed: &mut Parsed) -> TrapFrame {
-    let (mounts, root) = mount_root();
+    let (mounts, root) = mount_root(parsed.options.root);
     if let Some(console) = crate::log::console() {
         TTY.attach(console, key);
         if let Err(e) = console.start_input(crate::registry::services(), &TTY) {
@@ -135,12 +135,16 @@ fn new_mount(fs: &BootFileSystem, now: Timestamp) -> Result<NewMount<'static>> {
     })
 }
 
-/// Mounts the root file system, then the others.
-fn mount_root() -> (Box<MountTable>, Path) {
+/// Mounts the root file system, then the others. `wanted`: what the command line asks for.
+fn mount_root(wanted: Option<Root>) -> (Box<MountTable>, Path) {
     let all: &[BootFileSystem] = &BOOT_FILE_SYSTEMS;
     let Some(fs) = all.iter().find(|fs| fs.at.is_empty()) else {
         fail(format_args!("no driver of this kernel makes a root file system"));
     };
+    // Another root must not be taken for the one that was asked for.
+    if wanted.is_some_and(|root| root.kind != RootKind::Ramfs) {
+        fail(format_args!("osier.root: this kernel has no such root file system, but {}", fs.name));
+    }
     let (mounts, root) = match new_mount(fs, Timestamp::default()) {
         Ok(root) => MountTable::new(root),
         Err(e) => fail(format_args!("the root file system: {e:?}")),
