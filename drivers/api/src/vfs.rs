@@ -147,6 +147,15 @@ pub struct NewInode<'a> {
     pub now: Timestamp,
 }
 
+impl NewInode<'_> {
+    /// One of the first user, that is neither a device nor a link.
+    #[must_use]
+    pub const fn plain(kind: FileType, mode: u16, now: Timestamp) -> Self {
+        let device = DeviceNumber { major: 0, minor: 0 };
+        Self { kind, mode, uid: 0, gid: 0, device, target: b"", now }
+    }
+}
+
 /// An entry of a directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DirEntry<'a> {

@@ -6,22 +6,14 @@ use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
 use driver_api::Error;
-use driver_api::vfs::{DeviceNumber, FileType, Inode, NewInode, RenameMode, Timestamp};
+use driver_api::vfs::{FileType, Inode, NewInode, RenameMode, Timestamp};
 
 fn now() -> Timestamp {
     Timestamp { secs: 5, nanos: 0 }
 }
 
 fn new(kind: FileType, mode: u16) -> NewInode<'static> {
-    NewInode {
-        kind,
-        mode,
-        uid: 0,
-        gid: 0,
-        device: DeviceNumber::default(),
-        target: b"",
-        now: now(),
-    }
+    NewInode::plain(kind, mode, now())
 }
 
 fn names(dir: &dyn Inode, cursor: u64) -> Vec<(Vec<u8>, u64)> {

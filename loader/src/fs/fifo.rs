@@ -162,20 +162,12 @@ impl Stream for Fifo {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use driver_api::vfs::{DeviceNumber, FileType, NewInode, Timestamp};
+    use driver_api::vfs::{FileType, NewInode, Timestamp};
     use ramfs::RamFs;
 
     fn inode() -> Arc<dyn Inode> {
         let now = Timestamp::default();
-        let new = NewInode {
-            kind: FileType::Fifo,
-            mode: 0o644,
-            uid: 0,
-            gid: 0,
-            device: DeviceNumber::default(),
-            target: b"",
-            now,
-        };
+        let new = NewInode::plain(FileType::Fifo, 0o644, now);
         RamFs::new(0o755, now).root().create(b"f", &new).unwrap()
     }
 

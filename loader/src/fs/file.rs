@@ -382,15 +382,7 @@ mod tests {
     fn open(how: u32) -> Arc<OpenFile> {
         let now = Timestamp::default();
         let fs = RamFs::new(0o755, now);
-        let new = NewInode {
-            kind: FileType::Regular,
-            mode: 0o644,
-            uid: 0,
-            gid: 0,
-            device: DeviceNumber::default(),
-            target: b"",
-            now,
-        };
+        let new = NewInode::plain(FileType::Regular, 0o644, now);
         fs.root().create(b"f", &new).unwrap();
         let (_, root) = MountTable::new(NewMount::plain(fs.root(), "ramfs"));
         let path = root.with(root.dentry.child(b"f").unwrap());

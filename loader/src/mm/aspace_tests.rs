@@ -5,7 +5,7 @@ use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
-use driver_api::vfs::{DeviceNumber, FileType, NewInode, Timestamp};
+use driver_api::vfs::{FileType, NewInode, Timestamp};
 use proptest::prelude::*;
 use ramfs::RamFs;
 
@@ -122,15 +122,7 @@ fn anon(pages: usize, prot: Prot) -> Vma {
 fn file(resident: bool, len: usize) -> Arc<Path> {
     let now = Timestamp::default();
     let fs = RamFs::new(0o755, now);
-    let new = NewInode {
-        kind: FileType::Regular,
-        mode: 0o644,
-        uid: 0,
-        gid: 0,
-        device: DeviceNumber::default(),
-        target: b"",
-        now,
-    };
+    let new = NewInode::plain(FileType::Regular, 0o644, now);
     let node = fs.root_node().add(b"f", &new).unwrap();
     let (_, root) = MountTable::new(NewMount::plain(fs.root(), "ramfs"));
     let path = root.with(root.dentry.child(b"f").unwrap());
